@@ -62,6 +62,7 @@ def flotilla_cc_library(name, copts = [], **kwargs):
     native.cc_library(
         name = name,
         copts = FLOTILLA_COPTS + copts,
+        linkstatic = True,
         **kwargs
     )
 
@@ -78,6 +79,7 @@ def flotilla_pure_library(name, deps = [], copts = [], **kwargs):
     native.cc_library(
         name = name,
         copts = FLOTILLA_COPTS + copts,
+        linkstatic = True,
         deps = deps,
         **kwargs
     )

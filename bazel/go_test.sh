@@ -23,10 +23,11 @@ if [[ -n ${XML_OUTPUT_FILE:-} ]]; then
     }
     /^ *--- (PASS|FAIL|SKIP): / {
       verdict = $2; sub(/:/, "", verdict)
-      name[++n] = escaped($3); result[n] = verdict; text[n] = ""
+      name[++n] = escaped($3); result[n] = verdict; text[n] = said; said = ""
       next
     }
-    n > 0 && /^        / && result[n] == "SKIP" { text[n] = text[n] $0 " " }
+    /^ *=== / { said = "" }
+    /^ +[^ ]+\.go:[0-9]+: / { sub(/^ +/, ""); said = said $0 " " }
     END {
       failed = 0; skipped = 0
       for (i = 1; i <= n; i++) {

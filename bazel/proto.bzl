@@ -140,6 +140,7 @@ def flotilla_proto_package(
         hdrs = [name + "_headers"],
         # Generated code is not held to our warnings.
         copts = ["-w"],
+        linkstatic = True,
         strip_include_prefix = "/" + import_root,
         visibility = visibility,
         alwayslink = alwayslink,
