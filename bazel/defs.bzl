@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The C++ rules of this tree: the native ones with our warnings, no more.
 
 Nothing is added to `deps`: a target lists exactly what it includes.

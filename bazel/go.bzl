@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Go programs, built by the go command: there are no Go rules offline.
 
 The module is staged into a folder of its own, so that generated sources can

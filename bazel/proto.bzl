@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """C++ from protos with the system's protoc; the import root is proto/."""
 
 FlotillaProtoInfo = provider(

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Names and linker options of the system's Abseil (20220623)."""
 
 # Leaf name of each upstream target that may be listed in deps.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The native C++ rules under the names that Bazel's own tools load."""
 
 cc_binary = native.cc_binary
