@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/status/status_fold.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "manager/rollout/rollout_planner.h"
+
+namespace flotilla::manager {
+
+using core::v1::DeploymentState;
+using storage::v1::Released;
+
+absl::string_view StateWord(FoldedState state) {
+  switch (state) {
+    case FoldedState::kErrApplied:
+      return "ErrApplied";
+    case FoldedState::kOffline:
+      return "Offline";
+    case FoldedState::kWaitApplied:
+      return "WaitApplied";
+    case FoldedState::kModified:
+      return "Modified";
+    case FoldedState::kPending:
+      return "Pending";
+    case FoldedState::kDeleting:
+      return "Deleting";
+    case FoldedState::kNotReady:
+      return "NotReady";
+    case FoldedState::kReady:
+      return "Ready";
+  }
+  return "Pending";
+}
+
+std::string ProblemText(const core::v1::Problem& problem) {
+  std::string where = problem.file();
+  if (!where.empty() && problem.line() > 0) {
+    absl::StrAppend(&where, ":", problem.line());
+  }
+  if (where.empty()) {
+    if (problem.subject().empty()) return problem.message();
+    return absl::StrCat(problem.subject(), ": ", problem.message());
+  }
+  return absl::StrCat(where, ": ", problem.message());
+}
+
+std::string AgeText(absl::Duration age) {
+  if (age < absl::ZeroDuration()) age = absl::ZeroDuration();
+  const absl::Duration unit = age < absl::Minutes(10)  ? absl::Seconds(1)
+                              : age < absl::Hours(10)  ? absl::Minutes(1)
+                              : age < absl::Hours(240) ? absl::Hours(1)
+                                                       : absl::Hours(24);
+  if (unit == absl::Hours(24)) {
+    return absl::StrCat(age / absl::Hours(24), "d");
+  }
+  return absl::FormatDuration(absl::Floor(age, unit));
+}
+
+namespace {
+
+void SayFirst(DeploymentVerdict& verdict, std::string fallback) {
+  verdict.message = verdict.problems.empty()
+                        ? std::move(fallback)
+                        : ProblemText(verdict.problems.front());
+}
+
+// The state of a deployment whose agent has spoken of the released generation.
+void JudgePhase(const DeploymentState& state, DeploymentVerdict& verdict) {
+  const core::v1::ResourceCounts& counts = state.counts();
+  const std::string progress =
+      absl::StrFormat("%d of %d resources are ready", counts.ready(),
+                      counts.desired());
+  switch (state.phase()) {
+    case core::v1::PHASE_FAILED:
+      verdict.state = FoldedState::kErrApplied;
+      SayFirst(verdict, "an object could not be applied");
+      return;
+    case core::v1::PHASE_BLOCKED:
+      verdict.state = FoldedState::kWaitApplied;
+      SayFirst(verdict, "the agent is held up");
+      return;
+    case core::v1::PHASE_VERIFYING:
+    case core::v1::PHASE_DEGRADED:
+    case core::v1::PHASE_HEALTHY:
+      if (counts.modified() > 0 || counts.missing() > 0) {
+        verdict.state = FoldedState::kModified;
+        SayFirst(verdict, absl::StrFormat("%d modified, %d missing",
+                                          counts.modified(), counts.missing()));
+        return;
+      }
+      if (state.phase() == core::v1::PHASE_HEALTHY) {
+        verdict.state = FoldedState::kReady;
+        return;
+      }
+      verdict.state = FoldedState::kNotReady;
+      SayFirst(verdict, progress);
+      return;
+    case core::v1::PHASE_DELETING:
+    case core::v1::PHASE_DELETED:
+      verdict.state = FoldedState::kDeleting;
+      SayFirst(verdict, "objects are being deleted");
+      return;
+    default:
+      verdict.state = FoldedState::kWaitApplied;
+      SayFirst(verdict, "the agent has it and is about to apply it");
+      return;
+  }
+}
+
+}  // namespace
+
+DeploymentVerdict FoldDeployment(const DeploymentFacts& facts) {
+  DeploymentVerdict verdict;
+  const storage::v1::Desired& desired = *facts.desired;
+  const bool rendered = IsRendered(desired, facts.rendered);
+  const bool removing =
+      desired.removal() != core::v1::DELETE_CAUSE_UNSPECIFIED;
+  if (rendered && !removing) {
+    verdict.problems.assign(facts.rendered->problems().begin(),
+                            facts.rendered->problems().end());
+  }
+  const bool render_failed = !verdict.problems.empty();
+  if (facts.observed != nullptr) {
+    verdict.problems.insert(verdict.problems.end(),
+                            facts.observed->state().problems().begin(),
+                            facts.observed->state().problems().end());
+  }
+  if (render_failed) {
+    verdict.state = FoldedState::kErrApplied;
+    verdict.message = ProblemText(verdict.problems.front());
+    return verdict;
+  }
+  const bool released_now =
+      facts.released != nullptr &&
+      facts.released->state() == (removing ? Released::STATE_DELETING
+                                           : Released::STATE_ACTIVE);
+  const bool spoken =
+      released_now && facts.observed != nullptr &&
+      facts.observed->state().generation() == facts.released->generation();
+
+  if (!facts.online) {
+    verdict.state = FoldedState::kOffline;
+    if (!facts.silent_for.has_value()) {
+      verdict.message = "the agent has never connected";
+      return verdict;
+    }
+    DeploymentVerdict known;
+    if (spoken) {
+      JudgePhase(facts.observed->state(), known);
+    } else {
+      known.state = FoldedState::kPending;
+    }
+    verdict.message =
+        absl::StrCat("no contact with the agent for ",
+                     AgeText(*facts.silent_for), "; last known: ",
+                     StateWord(known.state));
+    return verdict;
+  }
+  if (removing) {
+    verdict.state = FoldedState::kDeleting;
+    if (!released_now) {
+      verdict.message =
+          "waits until what the same commit brings to this cluster is rendered";
+    } else if (!spoken) {
+      verdict.message = "the agent has not confirmed the deletion yet";
+    } else {
+      SayFirst(verdict, "objects are being deleted");
+    }
+    return verdict;
+  }
+  if (!rendered || !released_now ||
+      facts.released->manifest_digest() != facts.rendered->manifest_digest()) {
+    verdict.state = FoldedState::kPending;
+    verdict.message = facts.has_facts
+                          ? "not rendered yet"
+                          : "waits for the cluster to say what it serves";
+    return verdict;
+  }
+  if (!spoken) {
+    verdict.state = FoldedState::kWaitApplied;
+    verdict.message = absl::StrCat("the agent has not spoken of generation ",
+                                   facts.released->generation(), " yet");
+    return verdict;
+  }
+  JudgePhase(facts.observed->state(), verdict);
+  return verdict;
+}
+
+void AddCounts(const core::v1::ResourceCounts& from,
+               core::v1::ResourceCounts& to) {
+  to.set_desired(to.desired() + from.desired());
+  to.set_ready(to.ready() + from.ready());
+  to.set_not_ready(to.not_ready() + from.not_ready());
+  to.set_modified(to.modified() + from.modified());
+  to.set_missing(to.missing() + from.missing());
+  to.set_error(to.error() + from.error());
+  to.set_wait_applied(to.wait_applied() + from.wait_applied());
+  to.set_unknown(to.unknown() + from.unknown());
+  to.set_not_trackable(to.not_trackable() + from.not_trackable());
+  to.set_degraded(to.degraded() + from.degraded());
+  to.set_pruning(to.pruning() + from.pruning());
+}
+
+void StateAggregate::Add(absl::string_view name,
+                         const DeploymentVerdict& verdict) {
+  const size_t i = static_cast<size_t>(verdict.state);
+  if (count_[i]++ == 0) first_[i] = absl::StrCat(name, ": ", verdict.message);
+}
+
+admin::v1::StateCounts StateAggregate::counts() const {
+  const auto n = [this](FoldedState s) {
+    return count_[static_cast<size_t>(s)];
+  };
+  admin::v1::StateCounts out;
+  uint32_t all = 0;
+  for (uint32_t c : count_) all += c;
+  out.set_desired(all);
+  out.set_ready(n(FoldedState::kReady));
+  out.set_not_ready(n(FoldedState::kNotReady));
+  out.set_wait_applied(n(FoldedState::kWaitApplied));
+  out.set_err_applied(n(FoldedState::kErrApplied));
+  out.set_modified(n(FoldedState::kModified));
+  out.set_pending(n(FoldedState::kPending));
+  out.set_offline(n(FoldedState::kOffline));
+  out.set_deleting(n(FoldedState::kDeleting));
+  return out;
+}
+
+FoldedState StateAggregate::worst() const {
+  for (int i = 0; i < kFoldedStates; ++i) {
+    if (count_[static_cast<size_t>(i)] > 0) return static_cast<FoldedState>(i);
+  }
+  return FoldedState::kReady;
+}
+
+std::string StateAggregate::message() const {
+  const FoldedState state = worst();
+  if (state == FoldedState::kReady) return "";
+  const size_t i = static_cast<size_t>(state);
+  return absl::StrCat(StateWord(state), "(", count_[i], ") [", kind_word_, " ",
+                      first_[i], "]");
+}
+
+}  // namespace flotilla::manager
