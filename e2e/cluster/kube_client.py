@@ -326,12 +326,13 @@ class KubeClient:
                 connection.request(method, path, data, headers)
                 response = connection.getresponse()
                 body = response.read().decode("utf-8", "replace")
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 self._local.connection = None
                 # An idle connection may have been closed, by a restart for
                 # one; but a POST is not sent twice.
-                if reused and method != "POST":
+                late = isinstance(error, TimeoutError)
+                if reused and not late and method != "POST":
                     continue
                 raise
             if response.will_close:

@@ -176,6 +176,11 @@ class Process:
     def pause(self):
         """Stops the process where it is (SIGSTOP), connections open."""
         self.signal(signal.SIGSTOP)
+        # The signal is only sent then; its threads run on until they see it.
+        wait_until(
+            lambda: _all_threads_stopped(self.pid), 10,
+            f"{self.name}: a stop after SIGSTOP", every=0.001,
+        )
 
     def resume(self):
         """Lets a paused process go on."""
@@ -279,6 +284,18 @@ def descendants(pid):
             found.extend(children)
             waiting.extend(children)
     return found
+
+
+def _all_threads_stopped(pid):
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        path = f"/proc/{pid}/task/{thread}/stat"
+        try:
+            with open(path, encoding="utf-8") as stat:
+                if stat.read().rpartition(")")[2].split()[0] != "T":
+                    return False
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return True
 
 
 def free_port():
