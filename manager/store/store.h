@@ -10,7 +10,9 @@
 // A transaction is durable (fsync) before its completion runs.
 // Errors: FAILED_PRECONDITION when a compare does not hold (nothing written);
 // RESOURCE_EXHAUSTED when the disk is full; UNAVAILABLE for other disk errors;
-// PERMISSION_DENIED for an op outside the writer's family.
+// PERMISSION_DENIED for an op outside the writer's family. Calls take effect in
+// the order in which they were made: a Range sees every Txn before it. Calls
+// whose completion has not run when the store is destroyed are dropped.
 
 #ifndef FLOTILLA_MANAGER_STORE_STORE_H_
 #define FLOTILLA_MANAGER_STORE_STORE_H_
@@ -22,8 +24,9 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
+#include "common/event/loop.h"
 
 namespace flotilla::manager {
 
@@ -67,6 +70,10 @@ struct WatchEvent {
 };
 struct WatchBatch {
   int64_t revision = 0;
+  // The batch holds every key under the prefix: what is not in it is gone.
+  // True for the first batch of RangeAndWatch(), and for one after a watch
+  // that was lost.
+  bool complete = false;
   std::vector<WatchEvent> events;
 };
 
@@ -82,6 +89,7 @@ class Store {
   template <typename T>
   using Done = absl::AnyInvocable<void(absl::StatusOr<T>)>;
   using OnBatch = absl::AnyInvocable<void(const WatchBatch&)>;
+  using OnLost = absl::AnyInvocable<void(absl::Status)>;
 
   virtual ~Store() = default;
 
@@ -89,14 +97,16 @@ class Store {
   virtual void Range(std::string prefix, Done<RangeResult> done) = 0;
 
   // Delivers every change under `prefix` with a revision above
-  // `after_revision`, in order, without gaps. OUT_OF_RANGE through `on_lost`
-  // when those revisions were compacted: Range again.
+  // `after_revision`, in order, without gaps. OUT_OF_RANGE through `on_lost`,
+  // and nothing more, when those revisions were compacted: Range again.
   virtual std::unique_ptr<WatchHandle> Watch(std::string prefix,
                                              int64_t after_revision,
-                                             OnBatch on_batch) = 0;
+                                             OnBatch on_batch,
+                                             OnLost on_lost) = 0;
 
   // Range, then Watch from its revision: `on_batch` first gets one batch with
-  // every present key (possibly empty), then the changes.
+  // every present key (possibly empty), then the changes. Tries again, once a
+  // second, while the store cannot be read.
   std::unique_ptr<WatchHandle> RangeAndWatch(std::string prefix,
                                              OnBatch on_batch);
 
@@ -105,11 +115,26 @@ class Store {
 
  protected:
   friend class FamilyWriter;
+
+  explicit Store(Loop& loop) : loop_(loop) {}
+
+  Loop& loop() { return loop_; }
+
   // All compares hold: all ops are written under one new revision, which is
-  // the result. Ops on one key twice are an INVALID_ARGUMENT.
+  // the result. Watchers see the batch of that revision before `done` runs, so
+  // a mirror is never older than the caller's own write. Deleting an absent
+  // key is OK and makes no event; a transaction that changes nothing makes no
+  // revision and returns the current one. INVALID_ARGUMENT: two ops on one
+  // key, or a key that does not begin with '/' (see records.h).
   virtual void Txn(std::vector<Compare> compares, std::vector<Op> ops,
                    Done<int64_t> done) = 0;
+
+ private:
+  Loop& loop_;
 };
+
+// INVALID_ARGUMENT as Txn() says. Used by every engine.
+absl::Status CheckOps(const std::vector<Op>& ops);
 
 // The right to write keys under `prefix` ("/source/"). Made once for each
 // family in the composition root and given to the family's one writer.
