@@ -36,16 +36,19 @@ _HERE = pathlib.Path(__file__).absolute().parent
 ADMIN = "admin"
 AGENT = "flotilla-agent"
 JANE = "jane"
+# Whom faults.py lets take up room; nobody else acts in that name.
+BLOCKER = "blocker"
 _USERS = {
     ADMIN: "system:masters",
     AGENT: "flotilla-agents",
     JANE: "people",
+    BLOCKER: "people",
     "kwok": "system:masters",
     "system:kube-controller-manager": "system:masters",
     "system:kube-scheduler": "system:kube-scheduler",
 }
 # Users who get the ClusterRole cluster-admin by a binding.
-_BOUND_USERS = (AGENT, JANE)
+_BOUND_USERS = (AGENT, JANE, BLOCKER)
 
 _START_TIMEOUT = 120
 
