@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"flotilla.dev/manager/render/worker/renderv1"
+)
+
+const (
+	maxObjects   = 20000
+	hookLabel    = "helm.sh/hook"
+	yamlPrefix   = "error converting YAML to JSON: "
+	duplicateKey = "already set in map"
+)
+
+// objectReader turns rendered files into objects.
+type objectReader struct {
+	objects  []*renderv1.RenderedObject
+	warnings []*problem
+}
+
+// read adds the objects of one file. `template` is the text that it was
+// rendered from, for the line of a hook.
+func (r *objectReader) read(file, content, template string, crd bool) error {
+	for _, doc := range splitDocuments(content) {
+		object, err := r.parse(file, doc)
+		if err != nil {
+			return err
+		}
+		if object == nil {
+			continue
+		}
+		if err := r.add(file, object, template, crd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parse gives nil for a document with nothing in it.
+func (r *objectReader) parse(file string, doc document) (map[string]json.RawMessage, error) {
+	text := []byte(doc.text)
+	encoded, err := yaml.YAMLToJSONStrict(text)
+	if err != nil && strings.Contains(err.Error(), duplicateKey) {
+		// Helm takes the last one.
+		r.warnings = append(r.warnings, problemAt(file, 0, "%s; the last one counts", outputProblem(err, doc.line)))
+		encoded, err = yaml.YAMLToJSON(text)
+	}
+	if err != nil {
+		return nil, problemAt(file, 0, "what the template renders to is not YAML: %s", outputProblem(err, doc.line))
+	}
+	if bytes.Equal(encoded, []byte("null")) {
+		return nil, nil
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(encoded, &object); err != nil {
+		return nil, problemAt(file, 0, "line %d of what the template renders to is not an object", doc.line)
+	}
+	return object, nil
+}
+
+func (r *objectReader) add(file string, object map[string]json.RawMessage, template string, crd bool) error {
+	var head struct {
+		Kind     string
+		Metadata struct {
+			Name        string
+			Annotations map[string]any
+		}
+		Items []json.RawMessage
+	}
+	for field, into := range map[string]any{
+		"kind": &head.Kind, "metadata": &head.Metadata, "items": &head.Items,
+	} {
+		// A field of another type is the manifest builder's to refuse.
+		_ = json.Unmarshal(object[field], into)
+	}
+	if strings.HasSuffix(head.Kind, "List") && head.Metadata.Name == "" && head.Items != nil {
+		for _, item := range head.Items {
+			var inner map[string]json.RawMessage
+			if err := json.Unmarshal(item, &inner); err != nil || inner == nil {
+				return problemAt(file, 0, "an item of the %s is not an object", head.Kind)
+			}
+			if err := r.add(file, inner, template, crd); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+
+	if raw, ok := head.Metadata.Annotations[hookLabel]; ok && !crd {
+		hook, _ := raw.(string)
+		if onlyTests(hook) {
+			return nil
+		}
+		return problemAt(file, lineOf(template, hookLabel),
+			"%s %s has the annotation %s: %s, and hooks other than test are not supported yet: remove it, or make the object a plain one",
+			head.Kind, head.Metadata.Name, hookLabel, hook)
+	}
+
+	if len(r.objects) >= maxObjects {
+		return problemAt(file, 0, "the chart renders to more than %d objects", maxObjects)
+	}
+	encoded, err := json.Marshal(object)
+	if err != nil {
+		return problemAt(file, 0, "an object cannot be written as JSON")
+	}
+	r.objects = append(r.objects, &renderv1.RenderedObject{Json: encoded, SourceFile: file, Crd: crd})
+	return nil
+}
+
+func onlyTests(hook string) bool {
+	for _, event := range strings.Split(hook, ",") {
+		switch strings.TrimSpace(event) {
+		case "test", "test-success", "test-failure":
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func lineOf(text, part string) int {
+	before, _, found := strings.Cut(text, part)
+	if !found {
+		return 0
+	}
+	return strings.Count(before, "\n") + 1
+}
+
+type document struct {
+	text string
+	line int
+}
+
+// splitDocuments cuts at lines that begin with "---" and white space.
+func splitDocuments(content string) []document {
+	docs := []document{{line: 1}}
+	var current strings.Builder
+	line := 0
+	for text := range strings.Lines(content) {
+		line++
+		if rest, ok := strings.CutPrefix(text, "---"); ok && (strings.TrimSpace(rest) == "" || rest[0] == ' ' || rest[0] == '\t') {
+			docs[len(docs)-1].text = current.String()
+			current.Reset()
+			docs = append(docs, document{line: line})
+			// What follows on the same line belongs to the new document.
+			current.WriteString("   " + rest)
+			continue
+		}
+		current.WriteString(text)
+	}
+	docs[len(docs)-1].text = current.String()
+	return docs
+}
+
+var outputLine = regexp.MustCompile(`line (\d+)`)
+
+// outputProblem words an error of the YAML reader with lines of the whole
+// output, and without values.
+func outputProblem(err error, first int) string {
+	text := strings.TrimPrefix(err.Error(), yamlPrefix)
+	text = strings.TrimPrefix(text, "yaml: ")
+	text = strings.TrimPrefix(text, "unmarshal errors:")
+	text = strings.Join(strings.Fields(text), " ")
+	text = backtick.ReplaceAllString(text, "a value")
+	return outputLine.ReplaceAllStringFunc(text, func(s string) string {
+		n, _ := strconv.Atoi(strings.TrimPrefix(s, "line "))
+		return "line " + strconv.Itoa(n+first-1)
+	})
+}
