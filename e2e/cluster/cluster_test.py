@@ -8,7 +8,8 @@ import time
 import unittest
 
 from e2e.cluster.audit_log import AuditLog
-from e2e.cluster.cluster import AGENT, JANE, Fleet
+from e2e.cluster.cluster import AGENT, JANE
+from e2e.cluster.fleet import Fleet
 from e2e.cluster.kube_client import ApiError, KubeClient
 from e2e.testing import junit
 from e2e.testing.processes import wait_until

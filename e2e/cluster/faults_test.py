@@ -4,8 +4,9 @@
 import time
 import unittest
 
-from e2e.cluster.cluster import AGENT, JANE, Fleet
+from e2e.cluster.cluster import AGENT, JANE
 from e2e.cluster.faults import RefusedWrites, throttled
+from e2e.cluster.fleet import Fleet
 from e2e.cluster.kube_client import ApiError
 from e2e.testing import junit
 

@@ -12,7 +12,8 @@ Run from the root of the work tree, after
 import argparse
 import signal
 
-from e2e.cluster.cluster import ADMIN, AGENT, JANE, Fleet
+from e2e.cluster.cluster import ADMIN, AGENT, JANE
+from e2e.cluster.fleet import Fleet
 from e2e.testing.processes import exit_on_signals
 
 
