@@ -34,7 +34,8 @@ struct TreeEntry {
     kBrokenLink,
     // A submodule: never fetched.
     kSubmodule,
-    // A device, socket or pipe (on disk only).
+    // Nothing that can be read: a device, socket or pipe (on disk only), or a
+    // name that no path may have; `problem` says which.
     kOther,
   };
 
@@ -43,7 +44,7 @@ struct TreeEntry {
   bool executable = false;
   uint64_t size = 0;    // In bytes; of files only.
   std::string blob_id;  // Hex; equal ids mean equal bytes. Empty on disk.
-  std::string problem;  // A sentence; of kBrokenLink only.
+  std::string problem;  // A sentence; of kBrokenLink and kOther only.
 
   // Last part of `path`.
   absl::string_view name() const;
