@@ -13,48 +13,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/status_macros.h"
+#include "manager/store/store.h"
+#include "manager/store/watcher_set.h"
 
 namespace flotilla::manager {
-
-struct MemoryStore::Watcher {
-  std::string prefix;
-  // Batches up to this revision were delivered, or are not wanted.
-  int64_t seen = 0;
-  OnBatch on_batch;
-  OnLost on_lost;
-  bool cancelled = false;
-};
-
-class MemoryStore::Handle : public WatchHandle {
- public:
-  Handle(MemoryStore& store, std::weak_ptr<bool> store_alive, uint64_t id,
-         std::shared_ptr<Watcher> watcher)
-      : store_(store), store_alive_(std::move(store_alive)), id_(id),
-        watcher_(std::move(watcher)) {}
-  ~Handle() override {
-    watcher_->cancelled = true;
-    if (!store_alive_.expired()) store_.watchers_.erase(id_);
-  }
-
- private:
-  MemoryStore& store_;
-  const std::weak_ptr<bool> store_alive_;
-  const uint64_t id_;
-  const std::shared_ptr<Watcher> watcher_;
-};
-
-namespace {
-
-WatchBatch UnderPrefix(const WatchBatch& batch, const std::string& prefix) {
-  WatchBatch out;
-  out.revision = batch.revision;
-  for (const WatchEvent& event : batch.events) {
-    if (absl::StartsWith(event.kv.key, prefix)) out.events.push_back(event);
-  }
-  return out;
-}
-
-}  // namespace
 
 MemoryStore::MemoryStore(Loop& loop, std::string store_id)
     : Store(loop), store_id_(std::move(store_id)) {}
@@ -84,56 +46,26 @@ std::unique_ptr<WatchHandle> MemoryStore::Watch(std::string prefix,
                                                 int64_t after_revision,
                                                 OnBatch on_batch,
                                                 OnLost on_lost) {
-  auto watcher = std::make_shared<Watcher>();
-  watcher->prefix = std::move(prefix);
-  watcher->seen = after_revision;
-  watcher->on_batch = std::move(on_batch);
-  watcher->on_lost = std::move(on_lost);
-  const uint64_t id = next_watcher_++;
-  // Live from the place in the queue where the backlog ends; later batches
-  // are posted behind it.
-  const int64_t now = revision_;
+  WatcherSet::Added added = watchers_.Add(
+      std::move(prefix), after_revision, std::move(on_batch),
+      std::move(on_lost));
+  // Begins at this place of the queue; later batches are posted behind it.
   std::vector<WatchBatch> backlog;
   for (const WatchBatch& batch : log_) {
     if (batch.revision > after_revision) backlog.push_back(batch);
   }
-  const bool lost = after_revision < compacted_;
-  loop().Post([this, weak = std::weak_ptr<bool>(alive_), watcher, id, now,
-               lost, backlog = std::move(backlog)]() mutable {
-    if (weak.expired() || watcher->cancelled) return;
-    if (lost) {
-      if (watcher->on_lost != nullptr) {
-        watcher->on_lost(absl::OutOfRangeError(absl::StrCat(
-            "changes after revision ", watcher->seen, " are not kept any "
-            "more; read everything again")));
-      }
-      return;
-    }
-    for (const WatchBatch& batch : backlog) {
-      const WatchBatch mine = UnderPrefix(batch, watcher->prefix);
-      if (mine.events.empty()) continue;
-      watcher->on_batch(mine);
-      if (weak.expired() || watcher->cancelled) return;
-    }
-    watcher->seen = std::max(watcher->seen, now);
-    watchers_[id] = watcher;
-  });
-  return std::make_unique<Handle>(*this, alive_, id, std::move(watcher));
-}
-
-void MemoryStore::Deliver(const WatchBatch& batch) {
-  // Callbacks may begin and end watches.
-  std::vector<std::shared_ptr<Watcher>> watchers;
-  for (const auto& [id, watcher] : watchers_) watchers.push_back(watcher);
-  const std::weak_ptr<bool> weak = alive_;
-  for (const auto& watcher : watchers) {
-    if (watcher->cancelled || watcher->seen >= batch.revision) continue;
-    watcher->seen = batch.revision;
-    const WatchBatch mine = UnderPrefix(batch, watcher->prefix);
-    if (mine.events.empty()) continue;
-    watcher->on_batch(mine);
+  loop().Post([this, weak = std::weak_ptr<bool>(alive_),
+               watcher = std::move(added.watcher), now = revision_,
+               lost = after_revision < compacted_,
+               backlog = std::move(backlog)] {
     if (weak.expired()) return;
-  }
+    if (lost) {
+      watchers_.Lose(watcher);
+    } else {
+      watchers_.Begin(watcher, now, backlog);
+    }
+  });
+  return std::move(added.handle);
 }
 
 absl::StatusOr<int64_t> MemoryStore::Commit(
@@ -173,7 +105,7 @@ absl::StatusOr<int64_t> MemoryStore::Commit(
   log_.push_back(batch);
   loop().Post([this, weak = std::weak_ptr<bool>(alive_),
                batch = std::move(batch)] {
-    if (!weak.expired()) Deliver(batch);
+    if (!weak.expired()) watchers_.Deliver(batch);
   });
   return revision_;
 }

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "common/event/loop.h"
 #include "manager/store/store.h"
+#include "manager/store/watcher_set.h"
 
 namespace flotilla::manager {
 
@@ -60,20 +61,15 @@ class MemoryStore : public Store {
            Done<int64_t> done) override;
 
  private:
-  struct Watcher;
-  class Handle;
-
   absl::StatusOr<int64_t> Commit(const std::vector<Compare>& compares,
                                  std::vector<Op> ops);
-  void Deliver(const WatchBatch& batch);
 
   const std::string store_id_;
   int64_t revision_ = 0;
   int64_t compacted_ = 0;
   absl::btree_map<std::string, KeyValue> kvs_;
   std::deque<WatchBatch> log_;
-  std::map<uint64_t, std::shared_ptr<Watcher>> watchers_;
-  uint64_t next_watcher_ = 1;
+  WatcherSet watchers_;
   int txn_count_ = 0;
   int range_count_ = 0;
   std::map<int, absl::Status> txn_faults_;
