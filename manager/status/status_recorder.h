@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// StatusRecorder takes what agents say and makes it durable: resources and
+// drift in the status database first, then the deployments' states in
+// /observed, so that a state whose digest is told to an agent in Welcome never
+// covers a resource that was lost. Reports that come while a batch is on its
+// way are coalesced into the next; each report's `done` runs when its batch is
+// durable.
+//
+// A report about a bundle that was never released to that cluster is refused
+// with PERMISSION_DENIED. It is the only writer of /observed.
+//
+// Loop-affine.
+
+#ifndef FLOTILLA_MANAGER_STATUS_STATUS_RECORDER_H_
+#define FLOTILLA_MANAGER_STATUS_STATUS_RECORDER_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "common/env/clock.h"
+#include "common/event/loop.h"
+#include "common/event/worker_pool.h"
+#include "flotilla/core/v1/core.pb.h"
+#include "flotilla/storage/v1/storage.pb.h"
+#include "manager/status/report_sink.h"
+#include "manager/status/status_database.h"
+#include "manager/store/store.h"
+#include "manager/store/typed_mirror.h"
+
+namespace flotilla::manager {
+
+class StatusRecorder : public ReportSink {
+ public:
+  // Nothing is owned; all must outlive it. `observed` writes kObservedFamily.
+  StatusRecorder(Loop& loop, WorkerPool& pool, const Clock& clock, Store& store,
+                 FamilyWriter observed, StatusDatabase& database);
+  StatusRecorder(const StatusRecorder&) = delete;
+  StatusRecorder& operator=(const StatusRecorder&) = delete;
+
+  void OnState(const std::string& cluster_id, uint64_t epoch,
+               core::v1::DeploymentState state, Done done) override;
+  void OnResources(const std::string& cluster_id, uint64_t epoch,
+                   std::vector<core::v1::ResourceStatus> items,
+                   Done done) override;
+  void OnDrift(const std::string& cluster_id, uint64_t epoch,
+               std::vector<core::v1::DriftRecord> records, Done done) override;
+  void OnRejected(const std::string& cluster_id, uint64_t epoch,
+                  const std::string& bundle_id, uint64_t generation,
+                  core::v1::Problem problem) override;
+
+  // What the agent refused of the present generation, if it did.
+  std::optional<core::v1::Problem> Rejection(
+      const std::string& cluster_id, const std::string& bundle_id) const;
+
+ private:
+  struct Batch {
+    StatusDatabase::Batch rows;
+    // By key of /observed; the last one of a deployment counts.
+    std::map<std::string, storage::v1::Observed> states;
+    std::vector<Done> done;
+  };
+
+  bool Released(const std::string& cluster_id,
+                const std::string& bundle_id) const;
+  void Refuse(Done done, const std::string& bundle_id);
+  void Wake();
+  void WriteStates(std::shared_ptr<Batch> batch);
+  void Finish(std::shared_ptr<Batch> batch, const absl::Status& status);
+
+  // Collaborators. Not owned.
+  Loop& loop_;
+  WorkerPool& pool_;
+  const Clock& clock_;
+  StatusDatabase& database_;
+
+  // Loop state.
+  FamilyWriter writer_;
+  std::shared_ptr<Batch> next_ = std::make_shared<Batch>();
+  bool writing_ = false;
+  bool posted_ = false;
+  // (cluster, bundle) -> generation and what was said about it.
+  absl::flat_hash_map<std::pair<std::string, std::string>,
+                      std::pair<uint64_t, core::v1::Problem>>
+      rejections_;
+  // Guards tasks elsewhere: expires with this object.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  // Declared last: destroyed first.
+  TypedMirror<storage::v1::Released> released_;
+};
+
+}  // namespace flotilla::manager
+
+#endif  // FLOTILLA_MANAGER_STATUS_STATUS_RECORDER_H_
