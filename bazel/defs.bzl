@@ -33,7 +33,7 @@ _IMPURE_PREFIXES = [
     "//common/env",
     "//common/event",
     "//common/http",
-    "//common/log",
+    "//common/log:log",
     "//common/rpc",
     "//common/sqlite",
     "//third_party/absl:synchronization",
