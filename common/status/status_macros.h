@@ -85,22 +85,15 @@ absl::Status ToStatus(const absl::StatusOr<T>& status_or) {
 #define FLOTILLA_STATUS_CONCAT_INNER_(a, b) a##b
 #define FLOTILLA_STATUS_CONCAT_(a, b) FLOTILLA_STATUS_CONCAT_INNER_(a, b)
 
-// The `switch` keeps a following `else` of the caller from binding to ours.
-#define FLOTILLA_STATUS_ELSE_BLOCKER_ \
-  switch (0)                          \
-  case 0:                             \
-  default:
-
-#define RETURN_IF_ERROR(expr)                              \
-  FLOTILLA_STATUS_ELSE_BLOCKER_                            \
-  if (absl::Status FLOTILLA_STATUS_CONCAT_(                \
-          flotilla_status_, __LINE__) =                    \
-          ::flotilla::internal::ToStatus(expr);            \
-      ABSL_PREDICT_TRUE(                                   \
-          FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__).ok())) { \
-  } else /* NOLINT */                                      \
-    return ::flotilla::internal::StatusBuilder(            \
-        std::move(FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__)))
+// Loops that end in their first turn: unlike an `if`, they cannot take an
+// `else` of the caller's.
+#define RETURN_IF_ERROR(expr)                                          \
+  for (absl::Status FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__) = \
+           ::flotilla::internal::ToStatus(expr);                       \
+       ABSL_PREDICT_FALSE(                                             \
+           !FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__).ok());) \
+  return ::flotilla::internal::StatusBuilder(                          \
+      std::move(FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__)))
 
 #define ASSIGN_OR_RETURN(...)                                             \
   FLOTILLA_ASSIGN_PICK_(__VA_ARGS__, FLOTILLA_ASSIGN_3_, FLOTILLA_ASSIGN_2_) \
@@ -126,11 +119,9 @@ absl::Status ToStatus(const absl::StatusOr<T>& status_or) {
   }                                                                          \
   lhs = *std::move(var)
 
-#define RET_CHECK(condition)                                                 \
-  FLOTILLA_STATUS_ELSE_BLOCKER_                                              \
-  if (ABSL_PREDICT_TRUE(condition)) {                                        \
-  } else /* NOLINT */                                                        \
-    return ::flotilla::internal::StatusBuilder(absl::InternalError(          \
-        "RET_CHECK failed (" __FILE__ "): " #condition))
+#define RET_CHECK(condition)                                      \
+  while (ABSL_PREDICT_FALSE(!(condition)))                        \
+  return ::flotilla::internal::StatusBuilder(absl::InternalError( \
+      "RET_CHECK failed (" __FILE__ "): " #condition))
 
 #endif  // FLOTILLA_COMMON_STATUS_STATUS_MACROS_H_

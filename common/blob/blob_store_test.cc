@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "common/blob/blob_store.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/blob/digest.h"
+#include "common/blob/directory_blob_store.h"
+#include "common/blob/memory_blob_store.h"
+#include "common/crypto/sealed_box.h"
+#include "common/env/fake_random.h"
+#include "common/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace flotilla {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+std::string FreshFolder() {
+  std::string pattern = absl::StrCat(::testing::TempDir(), "/blobs-XXXXXX");
+  return ::mkdtemp(pattern.data());
+}
+
+std::string FileText(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+bool FileExists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
+
+// What every BlobStore promises.
+class BlobStoreContract : public ::testing::TestWithParam<bool> {
+ protected:
+  BlobStoreContract() {
+    if (GetParam()) {
+      const std::string folder = FreshFolder();
+      box_ = *SealedBox::Create(folder + "/key", random_);
+      store_ = *DirectoryBlobStore::Open(folder + "/blobs", *box_);
+    } else {
+      store_ = std::make_unique<MemoryBlobStore>();
+    }
+  }
+
+  FakeRandom random_;
+  std::unique_ptr<SealedBox> box_;
+  std::unique_ptr<BlobStore> store_;
+};
+
+TEST_P(BlobStoreContract, GivesBackWhatWasPutPlainOrSecret) {
+  const auto digests =
+      store_->PutAll({{"plain", false}, {"secret", true}, {"", false}});
+
+  ASSERT_THAT(digests, IsOkAndHolds(ElementsAre(
+                           DigestOf("plain"), DigestOf("secret"),
+                           DigestOf(""))));
+  for (const std::string bytes : {"plain", "secret", ""}) {
+    EXPECT_TRUE(store_->Contains(DigestOf(bytes)));
+    EXPECT_THAT(store_->Get(DigestOf(bytes)), IsOkAndHolds(bytes));
+  }
+}
+
+TEST_P(BlobStoreContract, KeepsTheSameBytesOnce) {
+  ASSERT_THAT(store_->PutAll({{"a", false}, {"a", true}, {"a", false}}),
+              IsOk());
+  ASSERT_THAT(store_->Put("a"), IsOk());
+
+  EXPECT_THAT(store_->List(), IsOkAndHolds(ElementsAre(DigestOf("a"))));
+}
+
+TEST_P(BlobStoreContract, SaysNotFoundForWhatItDoesNotHold) {
+  EXPECT_THAT(store_->Get(DigestOf("absent")),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr(DigestToHex(DigestOf("absent")))));
+  EXPECT_FALSE(store_->Contains(DigestOf("absent")));
+  EXPECT_FALSE(store_->Contains("short"));
+}
+
+TEST_P(BlobStoreContract, RemovesAndTakesAbsentForDone) {
+  ASSERT_THAT(store_->PutAll({{"a", false}, {"b", true}}), IsOk());
+
+  EXPECT_THAT(store_->Remove(DigestOf("a")), IsOk());
+  EXPECT_THAT(store_->Remove(DigestOf("a")), IsOk());
+  EXPECT_THAT(store_->List(), IsOkAndHolds(ElementsAre(DigestOf("b"))));
+  EXPECT_THAT(store_->Remove(DigestOf("b")), IsOk());
+  EXPECT_THAT(store_->List(), IsOkAndHolds(IsEmpty()));
+}
+
+TEST_P(BlobStoreContract, TakesNothingAndManyAtOnce) {
+  EXPECT_THAT(store_->PutAll({}), IsOkAndHolds(IsEmpty()));
+  std::vector<BlobStore::Blob> many;
+  for (int i = 0; i < 300; ++i) many.push_back({absl::StrCat(i), i % 2 == 0});
+
+  ASSERT_THAT(store_->PutAll(many), IsOk());
+
+  EXPECT_EQ(store_->List()->size(), 300u);
+  EXPECT_THAT(store_->Get(DigestOf("299")), IsOkAndHolds("299"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, BlobStoreContract, ::testing::Bool(),
+                         [](const auto& engine) {
+                           return engine.param ? "Directory" : "Memory";
+                         });
+
+class DirectoryBlobStoreTest : public ::testing::Test {
+ protected:
+  DirectoryBlobStoreTest() { Reopen(); }
+
+  void Reopen() {
+    box_ = *SealedBox::Create(folder_ + "/key", random_);
+    auto store = DirectoryBlobStore::Open(folder_ + "/blobs", *box_);
+    ASSERT_THAT(store, IsOk());
+    store_ = *std::move(store);
+  }
+  std::string PathOf(absl::string_view bytes) const {
+    const std::string hex = DigestToHex(DigestOf(bytes));
+    return absl::StrCat(folder_, "/blobs/", hex.substr(0, 2), "/", hex);
+  }
+
+  const std::string folder_ = FreshFolder();
+  FakeRandom random_;
+  std::unique_ptr<SealedBox> box_;
+  std::unique_ptr<DirectoryBlobStore> store_;
+};
+
+TEST_F(DirectoryBlobStoreTest, KeepsBlobsOverARestart) {
+  ASSERT_THAT(store_->PutAll({{"plain", false}, {"secret", true}}), IsOk());
+
+  Reopen();
+
+  EXPECT_THAT(store_->Get(DigestOf("plain")), IsOkAndHolds("plain"));
+  EXPECT_THAT(store_->Get(DigestOf("secret")), IsOkAndHolds("secret"));
+}
+
+TEST_F(DirectoryBlobStoreTest, SealsWhatIsSecretAlsoWhenItWasPlainBefore) {
+  ASSERT_THAT(store_->Put("password", /*secret=*/false), IsOk());
+  EXPECT_EQ(FileText(PathOf("password")), "password");
+
+  ASSERT_THAT(store_->Put("password", /*secret=*/true), IsOk());
+  ASSERT_THAT(store_->Put("password", /*secret=*/false), IsOk());
+
+  EXPECT_FALSE(FileExists(PathOf("password")));
+  EXPECT_THAT(FileText(PathOf("password") + ".sealed"),
+              Not(HasSubstr("password")));
+  EXPECT_THAT(store_->Get(DigestOf("password")), IsOkAndHolds("password"));
+}
+
+TEST_F(DirectoryBlobStoreTest, RemovesADamagedBlobAndTakesItAgain) {
+  ASSERT_THAT(store_->PutAll({{"plain", false}, {"secret", true}}), IsOk());
+  std::ofstream(PathOf("plain")) << "plaim";
+  std::ofstream(PathOf("secret") + ".sealed") << "garbage";
+
+  for (const std::string bytes : {"plain", "secret"}) {
+    EXPECT_THAT(store_->Get(DigestOf(bytes)),
+                StatusIs(absl::StatusCode::kDataLoss,
+                         HasSubstr(DigestToHex(DigestOf(bytes)))));
+    EXPECT_FALSE(store_->Contains(DigestOf(bytes)));
+    ASSERT_THAT(store_->Put(bytes), IsOk());
+    EXPECT_THAT(store_->Get(DigestOf(bytes)), IsOkAndHolds(bytes));
+  }
+}
+
+TEST_F(DirectoryBlobStoreTest, ForgetsWhatWasHalfWrittenAtACrash) {
+  std::ofstream(folder_ + "/blobs/tmp/17") << "half";
+  std::ofstream(folder_ + "/blobs/ab/not-a-digest") << "?";
+
+  Reopen();
+
+  EXPECT_FALSE(FileExists(folder_ + "/blobs/tmp/17"));
+  EXPECT_THAT(store_->List(), IsOkAndHolds(IsEmpty()));
+}
+
+TEST_F(DirectoryBlobStoreTest, SaysWhatItCouldNotWriteAndHoldsNothingOfIt) {
+  ASSERT_EQ(::rmdir((folder_ + "/blobs/tmp").c_str()), 0);
+
+  EXPECT_THAT(store_->PutAll({{"first", false}}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/tmp/")));
+
+  EXPECT_FALSE(store_->Contains(DigestOf("first")));
+}
+
+TEST(DirectoryBlobStore, SaysWhichFolderItCannotMake) {
+  FakeRandom random;
+  auto box = *SealedBox::Create(FreshFolder() + "/key", random);
+
+  EXPECT_THAT(
+      DirectoryBlobStore::Open("/nowhere/blobs", *box).status(),
+      StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/blobs")));
+}
+
+TEST(MemoryBlobStore, PlaysAFailingDisk) {
+  MemoryBlobStore store;
+  ASSERT_THAT(store.Put("a"), IsOk());
+
+  store.Damage(DigestOf("a"));
+  EXPECT_THAT(store.Get(DigestOf("a")), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_FALSE(store.Contains(DigestOf("a")));
+
+  store.FailPuts(absl::ResourceExhaustedError("disk full"));
+  EXPECT_THAT(store.Put("b"), StatusIs(absl::StatusCode::kResourceExhausted));
+}
+
+}  // namespace
+}  // namespace flotilla

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "common/blob/directory_blob_store.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/memory/memory.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/blob/digest.h"
+#include "common/status/status_macros.h"
+
+namespace flotilla {
+namespace {
+
+constexpr absl::string_view kSealedEnding = ".sealed";
+
+// No object of a cluster comes near it; a file that does is not ours.
+constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
+
+absl::Status FileError(int error, absl::string_view doing,
+                       absl::string_view path) {
+  absl::string_view hint;
+  if (error == ENOSPC || error == EDQUOT) {
+    hint = "; free some space, nothing was lost";
+  } else if (error == EACCES || error == EPERM || error == EROFS) {
+    hint = "; make the folder writable for this user, or choose another with "
+           "--data-dir";
+  }
+  const absl::Status plain =
+      absl::ErrnoToStatus(error, absl::StrCat(doing, " ", path));
+  absl::StatusCode code = plain.code();
+  if (error == EROFS) code = absl::StatusCode::kPermissionDenied;
+  if (error == EDQUOT) code = absl::StatusCode::kResourceExhausted;
+  return absl::Status(code, absl::StrCat(plain.message(), hint));
+}
+
+absl::Status MakeDirectory(const std::string& path, bool* made = nullptr) {
+  if (::mkdir(path.c_str(), 0700) == 0) {
+    if (made != nullptr) *made = true;
+    return absl::OkStatus();
+  }
+  if (errno == EEXIST) return absl::OkStatus();
+  return FileError(errno, "making the folder", path);
+}
+
+absl::Status SyncDirectory(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return FileError(errno, "opening the folder", path);
+  const int result = ::fsync(fd);
+  const int error = errno;
+  ::close(fd);
+  if (result != 0) return FileError(error, "syncing the folder", path);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> Names(const std::string& path) {
+  DIR* const directory = ::opendir(path.c_str());
+  if (directory == nullptr) {
+    return FileError(errno, "reading the folder", path);
+  }
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(directory)) {
+    const absl::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  ::closedir(directory);
+  return names;
+}
+
+absl::Status WriteAll(int fd, absl::string_view bytes,
+                      const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return FileError(errno, "writing", path);
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadAll(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return FileError(errno, "opening", path);
+  const absl::Cleanup close = [fd] { ::close(fd); };
+  struct stat info;
+  if (::fstat(fd, &info) != 0) return FileError(errno, "reading", path);
+  if (!S_ISREG(info.st_mode) || info.st_size > kMaxFileBytes) {
+    return absl::DataLossError(absl::StrCat(path, " is not a blob of ours"));
+  }
+  std::string bytes(static_cast<size_t>(info.st_size), '\0');
+  size_t filled = 0;
+  while (filled < bytes.size()) {
+    const ssize_t n =
+        ::read(fd, bytes.data() + filled, bytes.size() - filled);
+    if (n < 0 && errno == EINTR) continue;
+    // A disk that cannot read the file back has lost it.
+    if (n < 0 && errno == EIO) {
+      return absl::DataLossError(absl::StrCat(path, ": input/output error"));
+    }
+    if (n < 0) return FileError(errno, "reading", path);
+    if (n == 0) break;
+    filled += static_cast<size_t>(n);
+  }
+  bytes.resize(filled);
+  return bytes;
+}
+
+bool Exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DirectoryBlobStore>> DirectoryBlobStore::Open(
+    std::string root, SealedBox& box) {
+  RETURN_IF_ERROR(MakeDirectory(root));
+  const std::string temporary = absl::StrCat(root, "/tmp");
+  bool made = false;
+  RETURN_IF_ERROR(MakeDirectory(temporary, &made));
+  for (int shard = 0; shard < 256; ++shard) {
+    char name[4];
+    std::snprintf(name, sizeof(name), "/%02x", shard);
+    RETURN_IF_ERROR(MakeDirectory(root + name, &made));
+  }
+  if (made) RETURN_IF_ERROR(SyncDirectory(root));
+  ASSIGN_OR_RETURN(const std::vector<std::string> leftovers,
+                   Names(temporary));
+  for (const std::string& name : leftovers) {
+    const std::string path = absl::StrCat(temporary, "/", name);
+    if (::unlink(path.c_str()) != 0) {
+      return FileError(errno, "removing", path);
+    }
+  }
+  return absl::WrapUnique(new DirectoryBlobStore(std::move(root), box));
+}
+
+DirectoryBlobStore::DirectoryBlobStore(std::string root, SealedBox& box)
+    : root_(std::move(root)), box_(box) {}
+
+absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::PutAll(
+    const std::vector<Blob>& blobs) {
+  std::vector<std::string> digests;
+  digests.reserve(blobs.size());
+  // A blob that is secret once in the batch is secret.
+  absl::flat_hash_set<std::string> secret;
+  for (const Blob& blob : blobs) {
+    digests.push_back(DigestOf(blob.bytes));
+    if (blob.secret) secret.insert(digests.back());
+  }
+
+  absl::MutexLock lock(&mu_);
+  std::vector<Pending> pending;
+  const absl::Cleanup discard = [&pending] {
+    for (const Pending& file : pending) {
+      if (file.fd >= 0) ::close(file.fd);
+      if (!file.temporary.empty()) ::unlink(file.temporary.c_str());
+    }
+  };
+  absl::flat_hash_set<std::string> seen;
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    if (!seen.insert(digests[i]).second) continue;
+    const bool is_secret = secret.contains(digests[i]);
+    if (Exists(SealedPath(digests[i]))) continue;
+    if (!is_secret && Exists(PlainPath(digests[i]))) continue;
+    ASSIGN_OR_RETURN(Pending file,
+                     WriteAside(digests[i], {blobs[i].bytes, is_secret}));
+    pending.push_back(std::move(file));
+  }
+  RETURN_IF_ERROR(Publish(pending));
+  return digests;
+}
+
+absl::StatusOr<DirectoryBlobStore::Pending> DirectoryBlobStore::WriteAside(
+    absl::string_view digest, const Blob& blob) {
+  Pending file;
+  file.shard = ShardPath(digest);
+  file.temporary = absl::StrCat(root_, "/tmp/", next_temporary_++);
+  file.path = blob.secret ? SealedPath(digest) : PlainPath(digest);
+  if (blob.secret && Exists(PlainPath(digest))) {
+    file.replaces = PlainPath(digest);
+  }
+  file.fd = ::open(file.temporary.c_str(),
+                   O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (file.fd < 0) return FileError(errno, "creating", file.temporary);
+  const absl::Status written = WriteAll(
+      file.fd, blob.secret ? box_.Seal(blob.bytes, digest) : blob.bytes,
+      file.temporary);
+  if (!written.ok()) {
+    ::close(file.fd);
+    ::unlink(file.temporary.c_str());
+    return written;
+  }
+  // Lets the disk begin before the round of syncs.
+  ::sync_file_range(file.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+  return file;
+}
+
+absl::Status DirectoryBlobStore::Publish(std::vector<Pending>& pending) {
+  for (Pending& file : pending) {
+    const int synced = ::fsync(file.fd);
+    const int error = errno;
+    ::close(std::exchange(file.fd, -1));
+    if (synced != 0) return FileError(error, "syncing", file.temporary);
+  }
+  absl::flat_hash_set<std::string> shards;
+  for (Pending& file : pending) {
+    if (::rename(file.temporary.c_str(), file.path.c_str()) != 0) {
+      return FileError(errno, "renaming", file.temporary);
+    }
+    file.temporary.clear();
+    if (!file.replaces.empty()) ::unlink(file.replaces.c_str());
+    shards.insert(file.shard);
+  }
+  for (const std::string& shard : shards) {
+    RETURN_IF_ERROR(SyncDirectory(shard));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> DirectoryBlobStore::Get(
+    absl::string_view digest) const {
+  if (!DigestIsValid(digest)) {
+    return absl::InvalidArgumentError("a digest has 32 bytes");
+  }
+  std::string path = SealedPath(digest);
+  absl::StatusOr<std::string> bytes = ReadAll(path);
+  if (bytes.ok()) {
+    bytes = box_.Open(*bytes, digest);
+  } else if (absl::IsNotFound(bytes.status())) {
+    path = PlainPath(digest);
+    bytes = ReadAll(path);
+  }
+  if (absl::IsNotFound(bytes.status())) {
+    return absl::NotFoundError(
+        absl::StrCat("no blob ", DigestToHex(digest), " here"));
+  }
+  if (absl::IsDataLoss(bytes.status())) {
+    return DropDamaged(digest, path, bytes.status().message());
+  }
+  if (bytes.ok() && DigestOf(*bytes) != digest) {
+    return DropDamaged(digest, path, "its bytes have another digest");
+  }
+  return bytes;
+}
+
+bool DirectoryBlobStore::Contains(absl::string_view digest) const {
+  return DigestIsValid(digest) &&
+         (Exists(PlainPath(digest)) || Exists(SealedPath(digest)));
+}
+
+absl::Status DirectoryBlobStore::Remove(absl::string_view digest) {
+  if (!DigestIsValid(digest)) return absl::OkStatus();
+  absl::MutexLock lock(&mu_);
+  for (const std::string& path : {PlainPath(digest), SealedPath(digest)}) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+      return FileError(errno, "removing", path);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::List() const {
+  absl::flat_hash_set<std::string> digests;
+  ASSIGN_OR_RETURN(const std::vector<std::string> shards, Names(root_));
+  for (const std::string& shard : shards) {
+    if (shard.size() != 2) continue;
+    ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                     Names(absl::StrCat(root_, "/", shard)));
+    for (const std::string& name : names) {
+      auto digest = DigestFromHex(absl::StripSuffix(name, kSealedEnding));
+      if (digest.ok()) digests.insert(*std::move(digest));
+    }
+  }
+  return std::vector<std::string>(digests.begin(), digests.end());
+}
+
+std::string DirectoryBlobStore::ShardPath(absl::string_view digest) const {
+  return absl::StrCat(root_, "/", DigestToHex(digest.substr(0, 1)));
+}
+
+std::string DirectoryBlobStore::PlainPath(absl::string_view digest) const {
+  return absl::StrCat(ShardPath(digest), "/", DigestToHex(digest));
+}
+
+std::string DirectoryBlobStore::SealedPath(absl::string_view digest) const {
+  return absl::StrCat(PlainPath(digest), kSealedEnding);
+}
+
+absl::Status DirectoryBlobStore::DropDamaged(absl::string_view digest,
+                                             const std::string& path,
+                                             absl::string_view why) const {
+  ::unlink(path.c_str());
+  return absl::DataLossError(absl::StrCat("blob ", DigestToHex(digest),
+                                          " was damaged (", why,
+                                          ") and has been removed from disk"));
+}
+
+}  // namespace flotilla

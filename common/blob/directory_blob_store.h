@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DirectoryBlobStore keeps each blob as a file named by its digest:
+//
+//   ROOT/ab/ab12…          plain bytes
+//   ROOT/ab/ab12….sealed   sealed with the process's key file
+//   ROOT/tmp/              being written; emptied when the store is opened
+//
+// A blob is written aside, synced, renamed and its folder synced, so that a
+// crash leaves all of it or none. Bytes put as secret once stay sealed.
+//
+// Errors: RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED when the
+// folder is not writable, each with the path.
+
+#ifndef FLOTILLA_COMMON_BLOB_DIRECTORY_BLOB_STORE_H_
+#define FLOTILLA_COMMON_BLOB_DIRECTORY_BLOB_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "common/blob/blob_store.h"
+#include "common/crypto/sealed_box.h"
+
+namespace flotilla {
+
+// One store at a time over a folder.
+//
+// Thread-safe.
+class DirectoryBlobStore final : public BlobStore {
+ public:
+  // Makes the folder if it is absent. `box` seals secret blobs; not owned.
+  static absl::StatusOr<std::unique_ptr<DirectoryBlobStore>> Open(
+      std::string root, SealedBox& box);
+
+  absl::StatusOr<std::vector<std::string>> PutAll(
+      const std::vector<Blob>& blobs) override;
+  absl::StatusOr<std::string> Get(absl::string_view digest) const override;
+  bool Contains(absl::string_view digest) const override;
+  absl::Status Remove(absl::string_view digest) override;
+  absl::StatusOr<std::vector<std::string>> List() const override;
+
+ private:
+  // A blob that is written aside and not yet in its place.
+  struct Pending {
+    std::string temporary;
+    std::string shard;
+    std::string path;
+    // Plain file that the sealed one replaces; empty if there is none.
+    std::string replaces;
+    int fd = -1;
+  };
+
+  DirectoryBlobStore(std::string root, SealedBox& box);
+
+  std::string ShardPath(absl::string_view digest) const;
+  std::string PlainPath(absl::string_view digest) const;
+  std::string SealedPath(absl::string_view digest) const;
+  absl::StatusOr<Pending> WriteAside(absl::string_view digest,
+                                     const Blob& blob)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Publish(std::vector<Pending>& pending)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status DropDamaged(absl::string_view digest, const std::string& path,
+                           absl::string_view why) const;
+
+  // Constant after construction.
+  const std::string root_;
+
+  // Collaborators. Not owned.
+  SealedBox& box_;
+
+  // Serialises writers, so that what is seen in its place is durable.
+  absl::Mutex mu_;
+  int64_t next_temporary_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace flotilla
+
+#endif  // FLOTILLA_COMMON_BLOB_DIRECTORY_BLOB_STORE_H_
