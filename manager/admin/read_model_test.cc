@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/admin/read_model.h"
+
+#include <memory>
+
+#include "common/env/fake_clock.h"
+#include "common/event/simulated_loop.h"
+#include "common/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "manager/store/memory_store.h"
+#include "manager/store/records.h"
+
+namespace flotilla::manager {
+namespace {
+
+using ::testing::HasSubstr;
+
+// GitRepo "web" at commit c1 with bundle "web" (id b) on cluster "dev" (id c).
+class ReadModelTest : public ::testing::Test {
+ protected:
+  ReadModelTest() : store_(loop_) {
+    ReadModelSources sources;
+    sources.presence = [this](const std::string&) { return presence_; };
+    sources.last_poll = [](const std::string&, const std::string&) {
+      return std::optional<absl::Time>();
+    };
+    sources.rejection = [](const std::string&, const std::string&) {
+      return std::optional<core::v1::Problem>();
+    };
+    presence_.online = true;
+    presence_.last_seen = clock_.Now();
+    model_ = std::make_unique<ReadModel>(store_, clock_, sources);
+    EXPECT_FALSE(model_->loaded());
+    loop_.RunUntilIdle();
+    EXPECT_TRUE(model_->loaded());
+
+    document_.set_workspace("w");
+    document_.set_kind("GitRepo");
+    document_.set_name("web");
+    document_.set_generation(1);
+    document_.mutable_git_repo()->set_repo("https://me:secret@host/r.git");
+    Put(kDocumentFamily, DocumentKey("w", "GitRepo", "web"), document_);
+  }
+
+  template <typename T>
+  void Put(const char* family, const std::string& key, const T& record) {
+    FamilyWriter(store_, family)
+        .Txn({}, {Op::Put(key, SerializeRecord(record))},
+             [](absl::StatusOr<int64_t> done) { ASSERT_THAT(done, IsOk()); });
+    loop_.RunUntilIdle();
+  }
+
+  void Fetch() {
+    storage::v1::Source source;
+    source.mutable_commit()->set_id("c1");
+    Put(kSourceFamily, SourceKey("w", "web"), source);
+  }
+
+  void Build() {
+    storage::v1::BundleBuild build;
+    build.set_commit_id("c1");
+    build.set_document_generation(1);
+    build.set_bundle_count(1);
+    Put(kBundleFamily, BundleBuildKey("w", "web"), build);
+    storage::v1::BundleHead head;
+    head.set_bundle_id("b");
+    head.set_workspace("w");
+    head.set_name("web");
+    head.set_git_repo("web");
+    Put(kBundleFamily, BundleHeadKey("b"), head);
+  }
+
+  void Deploy(core::v1::Phase phase) {
+    storage::v1::Desired desired;
+    desired.set_cluster_id("c");
+    desired.set_bundle_id("b");
+    desired.set_workspace("w");
+    desired.set_bundle_name("web");
+    desired.set_cluster_name("dev");
+    Put(kDesiredFamily, DesiredKey("c", "b"), desired);
+    storage::v1::Rendered rendered;
+    rendered.set_manifest_digest("m");
+    Put(kRenderedFamily, RenderedKey("c", "b"), rendered);
+    storage::v1::Released released;
+    released.set_state(storage::v1::Released::STATE_ACTIVE);
+    released.set_manifest_digest("m");
+    released.set_generation(1);
+    Put(kReleasedFamily, ReleasedKey("c", "b"), released);
+    storage::v1::Observed observed;
+    observed.mutable_state()->set_generation(1);
+    observed.mutable_state()->set_phase(phase);
+    Put(kObservedFamily, ObservedKey("c", "b"), observed);
+  }
+
+  admin::v1::GitRepo Web() {
+    const auto repos = model_->GitRepos("", "");
+    EXPECT_EQ(repos.size(), 1u);
+    return repos.empty() ? admin::v1::GitRepo() : repos[0];
+  }
+
+  SimulatedLoop loop_;
+  FakeClock clock_;
+  MemoryStore store_;
+  AgentPresence presence_;
+  storage::v1::Document document_;
+  std::unique_ptr<ReadModel> model_;
+};
+
+TEST_F(ReadModelTest, ShowsEveryStepOfAGitRepoUntilItIsReady) {
+  EXPECT_EQ(Web().state(), "Pending");
+  Fetch();
+  EXPECT_EQ(Web().state(), "GitUpdating");
+  Build();
+  EXPECT_EQ(Web().state(), "NotReady");
+  EXPECT_THAT(Web().message(), HasSubstr("0 clusters match"));
+  Deploy(core::v1::PHASE_VERIFYING);
+  EXPECT_EQ(Web().state(), "NotReady");
+  EXPECT_THAT(Web().message(), HasSubstr("Bundle web on dev"));
+  Deploy(core::v1::PHASE_HEALTHY);
+  EXPECT_EQ(Web().state(), "Ready");
+  EXPECT_EQ(Web().message(), "");
+  EXPECT_EQ(Web().deployments().ready(), 1u);
+}
+
+TEST_F(ReadModelTest, ShowsARepositoryErrorBeforeEverythingElse) {
+  Fetch();
+  Build();
+  Deploy(core::v1::PHASE_HEALTHY);
+  storage::v1::Source source;
+  source.mutable_commit()->set_id("c1");
+  source.mutable_problem()->set_message("no route to host");
+  Put(kSourceFamily, SourceKey("w", "web"), source);
+
+  EXPECT_EQ(Web().state(), "Error");
+  EXPECT_EQ(Web().message(), "no route to host");
+}
+
+TEST_F(ReadModelTest, AnOfflineClusterIsNotReadyAnywhere) {
+  Fetch();
+  Build();
+  Deploy(core::v1::PHASE_HEALTHY);
+  presence_.online = false;
+  clock_.Advance(absl::Seconds(40));
+
+  EXPECT_EQ(Web().state(), "Offline");
+  EXPECT_EQ(model_->Bundles("", "", "")[0].state(), "Offline");
+  EXPECT_THAT(model_->Deployments({})[0].message(), HasSubstr("40s"));
+}
+
+TEST_F(ReadModelTest, NeverShowsCredentialsOfAUrl) {
+  EXPECT_EQ(Web().repo(), "https://host/r.git");
+}
+
+TEST_F(ReadModelTest, AClusterWithoutAnAgentSaysHowToGetOne) {
+  storage::v1::Document cluster;
+  cluster.set_workspace("w");
+  cluster.set_kind("Cluster");
+  cluster.set_name("dev");
+  cluster.mutable_cluster();
+  Put(kDocumentFamily, DocumentKey("w", "Cluster", "dev"), cluster);
+
+  const auto clusters = model_->Clusters("", "");
+
+  ASSERT_EQ(clusters.size(), 1u);
+  EXPECT_EQ(clusters[0].state(), "WaitCheckIn");
+  EXPECT_THAT(clusters[0].message(), HasSubstr("flotilla token create"));
+}
+
+}  // namespace
+}  // namespace flotilla::manager
