@@ -14,14 +14,16 @@
 // Established at once and its kinds are served.
 //
 // Differences from a real server, on purpose: no defaulting, no admission, no
-// validation but the one asked for with SetImmutable(); lists of objects are
-// merged by `name`, `containerPort`+`protocol`, `port`+`protocol`, `type`,
-// `ip`, `uid` or `topologyKey` where every item has such a key (whatever the
-// kind), else they are atomic. `spec.template...` of workloads makes no pods.
+// validation but the one asked for with SetImmutable(), no garbage collection.
+// The lists that Kubernetes merges by key are known by their field's name,
+// whatever the kind (containers, initContainers, volumes, env: by name; ports:
+// containerPort or port, and protocol; volumeMounts: mountPath; conditions:
+// type; ownerReferences: uid), finalizers are a set, others are atomic.
 
 #ifndef FLOTILLA_COMMON_KUBE_FAKE_KUBE_CLIENT_H_
 #define FLOTILLA_COMMON_KUBE_FAKE_KUBE_CLIENT_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -31,12 +33,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/event/loop.h"
 #include "common/kube/kube_client.h"
+#include "common/kube/object.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "nlohmann/json.hpp"
 
@@ -151,46 +155,86 @@ class FakeKubeClient : public KubeClient {
 
  private:
   class FakeWatch;
-  struct Stored;
-  struct HistoryEntry;
-  struct Fault;
 
   // Group, kind, namespace, name.
-  using ObjectId = std::tuple<std::string, std::string, std::string,
-                              std::string>;
-  using Immutable = std::tuple<std::string, std::string, std::string>;
+  using ObjectId = ObjectIdentity;
 
-  void Call(Request request, Task run);
-  absl::Status FaultFor(const Request& request, bool* lose_answer);
+  struct Stored {
+    nlohmann::json object;  // Without managedFields.
+    std::vector<ManagedFieldsEntry> managers;
+  };
+
+  // A change of one object, for watches. Null: absent.
+  struct Change {
+    uint64_t version = 0;
+    ObjectId id;
+    nlohmann::json before;
+    nlohmann::json after;
+    std::vector<ManagedFieldsEntry> managers;
+  };
+
+  struct Fault {
+    Verb verb = Verb::kGet;
+    int countdown = 0;  // 0: every call about `key`.
+    ObjectId key;
+    absl::Status status;
+    bool lose_answer = false;
+  };
+
+  // How a call goes: an error in place of it, or an answer that gets lost.
+  struct Fate {
+    absl::Status error;
+    bool lose_answer = false;
+  };
+
+  struct ImmutableField {
+    std::string group;
+    std::string kind;
+    std::string path;
+  };
+
+  void Call(Request request, absl::AnyInvocable<void(Fate)> run);
+  Fate FateOf(const Request& request);
+  void Later(Task task);
+
+  // What the server serves, or what the client knows of it.
   absl::StatusOr<ServedKind> Resolve(absl::string_view group,
                                      absl::string_view version,
-                                     absl::string_view kind) const;
-  absl::StatusOr<ApplyResult> ApplyNow(absl::string_view manager,
-                                       const core::v1::ResourceKey& key,
-                                       const std::string& body,
+                                     absl::string_view kind,
+                                     bool as_client) const;
+  absl::StatusOr<ObjectId> Locate(const core::v1::ResourceKey& key) const;
+  absl::StatusOr<ApplyResult> ApplyNow(const core::v1::ResourceKey& key,
+                                       const nlohmann::json& body,
                                        const ApplyOptions& options);
   absl::StatusOr<DeleteResult> DeleteNow(const core::v1::ResourceKey& key,
                                          const DeleteOptions& options);
-  absl::Status CheckNamespace(const ServedKind& kind,
-                              const core::v1::ResourceKey& key) const;
-  void Commit(const ObjectId& id, Stored next, WatchEvent::Type type);
+  absl::Status CheckNamespace(const ObjectId& id) const;
+  absl::Status CheckImmutable(const ObjectId& id, const nlohmann::json& before,
+                              const nlohmann::json& after) const;
+  // Records `next` as the state of `id`, with a new version.
+  void Commit(const ObjectId& id, Stored next);
   void Vanish(const ObjectId& id);
-  void LearnCrd(const nlohmann::json& crd);
-  std::string NextVersion();
-  KubeObject Answer(const Stored& stored, bool metadata_only) const;
-  std::shared_ptr<const Discovery> MakeDiscovery() const;
+  void EmptyNamespace(const std::string& ns);
+  void FinishNamespace(const std::string& ns);
+  void LearnCrd(Stored* crd);
+  void ForgetCrd(const nlohmann::json& crd);
+  std::string TimeText() const;
+  KubeObject Answer(const nlohmann::json& object,
+                    const std::vector<ManagedFieldsEntry>& managers,
+                    bool metadata_only) const;
+  void Notify(const Change& change);
 
   Loop& loop_;
 
   // Loop state.
   std::map<ObjectId, Stored> objects_;
-  std::deque<HistoryEntry> history_;
+  std::deque<Change> history_;
   std::vector<ServedKind> kinds_;
   std::shared_ptr<const Discovery> discovered_;
   std::vector<FakeWatch*> watches_;
   std::vector<Request> requests_;
   std::vector<Fault> faults_;
-  std::vector<Immutable> immutable_;
+  std::vector<ImmutableField> immutable_;
   std::deque<Task> waiting_;
   ServerVersion server_version_;
   uint64_t version_ = 1000;
@@ -201,8 +245,8 @@ class FakeKubeClient : public KubeClient {
   bool auto_discover_ = true;
   bool held_ = false;
   bool down_ = false;
-  // Lets posted tasks find out that the fake is gone.
-  std::shared_ptr<bool> alive_;
+  // Lets late tasks see that the fake is gone.
+  const std::shared_ptr<bool> alive_;
 };
 
 }  // namespace flotilla

@@ -51,9 +51,9 @@ absl::StatusOr<core::v1::ResourceKey> KeyOf(const nlohmann::json& object);
 
 // --- JSON.
 
-// Parses one JSON document; an error for broken JSON, duplicate keys are
-// last-wins, and for more than kMaxJsonDepth levels.
-absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text);
+// Parses one JSON document. INVALID_ARGUMENT for broken JSON and for more than
+// kMaxJsonDepth levels; of duplicate keys the last one holds.
+absl::StatusOr<nlohmann::json> ParseKubeJson(absl::string_view text);
 
 // Sorted keys, no white space, UTF-8 as it is (invalid bytes replaced).
 std::string CanonicalJson(const nlohmann::json& value);
@@ -111,9 +111,8 @@ bool IsPrefix(const FieldPath& prefix, const FieldPath& path);
 
 // The leaf paths of one fieldsV1 tree: a node with no children, or with only
 // "." in it. A node with "." and children gives the children alone, so that
-// sets compare by what holds values; for an item of a list the item itself is
-// in the set too.
-// Odd nodes are skipped; at most `kMaxFieldPaths` paths.
+// sets compare by what holds values. Odd nodes are skipped; at most
+// `kMaxFieldPaths` paths.
 inline constexpr size_t kMaxFieldPaths = 100000;
 FieldSet ParseFieldsV1(const nlohmann::json& fields);
 
