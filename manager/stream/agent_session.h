@@ -164,12 +164,19 @@ class AgentSession {
     uint64_t offset = 0;
     bool refused = false;
   };
+  struct Sent {
+    std::string bundle_id;
+    uint64_t generation = 0;
+    bool tombstone = false;
+  };
   struct PendingReport {
     bool stored = false;
     std::string deleted_bundle;  // Of a PHASE_DELETED.
     uint64_t deleted_generation = 0;
   };
 
+  // Null unless it was ever released to this cluster.
+  const storage::v1::Released* FindReleased(const std::string& bundle_id) const;
   Duty DutyOf(const Entry& entry) const;
   void Reconsider(const std::string& bundle_id);
   void CountBlobs(const storage::v1::Released& released, int delta);
@@ -178,9 +185,9 @@ class AgentSession {
   void OnHave(const agent::v1::HavePage& page, Step& step);
   void OnAssignAck(const agent::v1::AssignAck& ack, absl::Duration now,
                    Step& step);
-  void OnVerdict(const std::string& bundle_id, uint64_t generation,
-                 const agent::v1::AssignItem* item, absl::Duration now,
-                 Step& step);
+  // `item` is null for STORED.
+  void OnVerdict(const Sent& sent, const agent::v1::AssignItem* item,
+                 absl::Duration now, Step& step);
   void OnBlobNeed(const agent::v1::BlobNeed& need, Step& step);
   void OnState(const agent::v1::AgentFrame& frame, Step& step);
   void OnResources(const agent::v1::ResourceBatch& batch, Step& step);
@@ -214,7 +221,7 @@ class AgentSession {
   uint64_t next_nonce_ = 1;
   uint64_t last_av_to_ = 0;
   bool tombstone_sent_ = false;
-  std::map<uint64_t, std::vector<std::pair<std::string, uint64_t>>> in_flight_;
+  std::map<uint64_t, std::vector<Sent>> in_flight_;  // By nonce.
 
   absl::flat_hash_map<std::string, int> allowed_blobs_;
   std::deque<Want> wants_;

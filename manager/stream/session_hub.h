@@ -119,21 +119,44 @@ class SessionHub {
 
  private:
   struct Connection;
+  struct Loaded;
 
   Connection* Find(ConnectionId id);
-  void OnHello(Connection& connection, agent::v1::AgentFrame frame);
+  GateView GateOf(const PeerIdentity& peer) const;
+  void OnHello(Connection& connection, agent::v1::Hello hello);
+  // Raises the epoch; then Admit().
   void Fence(ConnectionId id);
-  void Load(ConnectionId id);
+  void Admit(Connection& connection, uint64_t epoch);
+  void Load(Connection& connection);
+  void OnReleasedBatch(ConnectionId id, const WatchBatch& batch);
   void OpenWhenLoaded(Connection& connection);
   void OnIdentity(const std::string& cluster_id);
-  void Perform(Connection& connection, AgentSession::Step step);
-  void Pump(Connection& connection);
+  void OnTick();
+
+  // Each of these may end the connection; false: it is gone.
+  bool Perform(Connection& connection, AgentSession::Step step);
+  bool Pump(Connection& connection);
+  // Perform, Pump, and go on reading.
+  void Proceed(Connection& connection, AgentSession::Step step);
+
+  void StoreReport(Connection& connection, AgentSession::Report report);
+  void StoreFacts(Connection& connection, AgentSession::NewFacts facts);
+  void StoreHighWater(Connection& connection);
+  void StoreEnd(const Connection& connection);
   void ReadWhenAllowed(Connection& connection);
   void ReadBlobs(Connection& connection);
-  void StoreHighWater(Connection& connection);
+
+  // Writes one last frame, then ends the stream.
   void Refuse(Connection& connection, agent::v1::Reject reject);
-  void End(ConnectionId id, absl::Status status, const std::string& why);
+  void Dismiss(Connection& connection, agent::v1::Goodbye::Reason reason,
+               const std::string& detail);
+  void WriteLast(Connection& connection, agent::v1::ManagerFrame frame);
+  void End(ConnectionId id, absl::Status status);
+  void ReportDrained();
   void Notice(const std::string& text);
+  // A callback for the loop that does nothing when the connection is gone.
+  template <typename F>
+  auto Guarded(ConnectionId id, F f);
 
   // Collaborators. Not owned.
   Collaborators c_;
