@@ -2,12 +2,11 @@
 
 #include "manager/render/worker_renderer.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/status/status_macros.h"
 
 namespace flotilla::manager {
@@ -131,7 +130,6 @@ void WorkerRenderer::SetProcess(Slot* slot,
 absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Serve(
     const render::v1::RenderRequest& request, Slot* slot,
     std::unique_ptr<Subprocess>* process) {
-  const absl::Time deadline = absl::Now() + options_.timeout;
   if (request.ByteSizeLong() > kMaxRequestBytes) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the chart and its values have more than ",
@@ -158,7 +156,7 @@ absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Serve(
       SetProcess(slot, process, std::move(started));
     }
     absl::StatusOr<render::v1::RenderResponse> response =
-        Ask(frame, deadline, process->get());
+        Ask(frame, process->get());
     if (response.ok() && response->id() == request.id()) return response;
 
     if (response.ok()) {
@@ -178,14 +176,13 @@ absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Serve(
 }
 
 absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Ask(
-    const std::string& frame, absl::Time deadline, Subprocess* process) {
-  const auto left = [deadline] {
-    return std::max(deadline - absl::Now(), absl::Milliseconds(1));
-  };
-  absl::Status status = process->Write(frame, left());
+    const std::string& frame, Subprocess* process) {
+  // The worker reads all of a frame at once and writes all of its answer at
+  // once: what takes time is between the two.
+  absl::Status status = process->Write(frame, options_.timeout);
   absl::StatusOr<std::string> header;
   if (status.ok()) {
-    header = process->ReadExactly(kHeaderBytes, left());
+    header = process->ReadExactly(kHeaderBytes, options_.timeout);
     status = header.status();
   }
   if (absl::IsUnavailable(status)) {
@@ -206,8 +203,9 @@ absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Ask(
     return absl::UnavailableError(
         absl::StrCat("the render worker announced ", size, " bytes"));
   }
-  ASSIGN_OR_RETURN(const std::string body,
-                   process->ReadExactly(static_cast<size_t>(size), left()));
+  ASSIGN_OR_RETURN(
+      const std::string body,
+      process->ReadExactly(static_cast<size_t>(size), options_.timeout));
   render::v1::RenderResponse response;
   if (!response.ParseFromString(body)) {
     return absl::UnavailableError(

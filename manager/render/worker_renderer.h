@@ -32,7 +32,7 @@ struct WorkerRendererOptions {
   std::string worker_path;
   // Processes at the same time.
   int max_workers = 2;
-  // For one request, the start of a process included.
+  // From the last byte of a request to the first one of its answer.
   absl::Duration timeout = absl::Seconds(30);
   // A process that had nothing to do for so long is ended.
   absl::Duration idle_timeout = absl::Seconds(60);
@@ -77,7 +77,7 @@ class WorkerRenderer final : public Renderer {
       const render::v1::RenderRequest& request, Slot* slot,
       std::unique_ptr<Subprocess>* process);
   absl::StatusOr<render::v1::RenderResponse> Ask(
-      const std::string& frame, absl::Time deadline, Subprocess* process);
+      const std::string& frame, Subprocess* process);
   void SetProcess(Slot* slot, std::unique_ptr<Subprocess>* process,
                   std::unique_ptr<Subprocess> replacement);
 

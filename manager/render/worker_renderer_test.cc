@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// With the real worker program, named by the first argument.
+
+#include "manager/render/worker_renderer.h"
+
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/env/posix/posix_subprocess.h"
+#include "common/event/real_loop.h"
+#include "common/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace flotilla::manager {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string* worker_path = nullptr;
+
+class WorkerRendererTest : public ::testing::Test {
+ protected:
+  WorkerRendererTest() { options_.worker_path = *worker_path; }
+
+  void Make() {
+    renderer_ = std::make_unique<WorkerRenderer>(loop_, subprocesses_,
+                                                 options_);
+  }
+
+  static render::v1::RenderRequest Chart(const std::string& text) {
+    render::v1::RenderRequest request;
+    render::v1::File* file = request.add_files();
+    file->set_name("Chart.yaml");
+    file->set_content("apiVersion: v2\nname: app\nversion: 1.0.0\n");
+    file = request.add_files();
+    file->set_name("templates/a.yaml");
+    file->set_content(text);
+    request.set_release_name("rel");
+    request.set_namespace_("web");
+    request.set_kube_version("v1.36.3");
+    request.set_random_seed(std::string(32, 's'));
+    return request;
+  }
+
+  static std::string ConfigMap(const std::string& value) {
+    return absl::StrCat(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {v: ",
+        value, "}\n");
+  }
+
+  absl::StatusOr<render::v1::RenderResponse> Render(const std::string& text) {
+    absl::StatusOr<render::v1::RenderResponse> got =
+        absl::UnknownError("no answer");
+    renderer_->Render(Chart(text),
+                      [&](absl::StatusOr<render::v1::RenderResponse> r) {
+                        got = std::move(r);
+                        loop_.Stop();
+                      });
+    loop_.RunUntilStopped();
+    return got;
+  }
+
+  RealLoop loop_;
+  PosixSubprocesses subprocesses_;
+  WorkerRendererOptions options_;
+  std::unique_ptr<WorkerRenderer> renderer_;
+};
+
+TEST_F(WorkerRendererTest, RendersWithOneWarmProcess) {
+  Make();
+  EXPECT_EQ(renderer_->running_workers(), 0);
+  for (int i = 0; i < 3; ++i) {
+    absl::StatusOr<render::v1::RenderResponse> got =
+        Render(ConfigMap(absl::StrCat("\"", i, "\"")));
+    ASSERT_THAT(got, IsOk());
+    ASSERT_EQ(got->objects_size(), 1) << got->DebugString();
+    EXPECT_THAT(got->objects(0).json(), HasSubstr(absl::StrCat("\"v\":\"", i)));
+  }
+  EXPECT_EQ(renderer_->running_workers(), 1);
+}
+
+TEST_F(WorkerRendererTest, AnswersManyRequestsWithFewProcesses) {
+  Make();
+  int left = 20;
+  for (int i = 0; i < 20; ++i) {
+    renderer_->Render(Chart(ConfigMap(absl::StrCat("\"n", i, "\""))),
+                      [&, i](absl::StatusOr<render::v1::RenderResponse> got) {
+                        ASSERT_THAT(got, IsOk());
+                        EXPECT_THAT(got->objects(0).json(),
+                                    HasSubstr(absl::StrCat("n", i, "\"")));
+                        if (--left == 0) loop_.Stop();
+                      });
+  }
+  loop_.RunUntilStopped();
+  EXPECT_LE(renderer_->running_workers(), 2);
+}
+
+TEST_F(WorkerRendererTest, PassesErrorsOfChartsOn) {
+  Make();
+  absl::StatusOr<render::v1::RenderResponse> got =
+      Render("a: b\nc: {{ .Values.x.y }}\n");
+  ASSERT_THAT(got, IsOk());
+  EXPECT_EQ(got->error().file(), "templates/a.yaml");
+  EXPECT_EQ(got->error().line(), 2u);
+}
+
+TEST_F(WorkerRendererTest, SurvivesAChartThatEatsMemory) {
+  options_.max_memory_mib = 200;
+  Make();
+  EXPECT_THAT(Render(ConfigMap("{{ repeat 1000000000 \"x\" }}")),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("200 MiB")));
+  EXPECT_THAT(Render(ConfigMap("x")), IsOk());
+}
+
+TEST_F(WorkerRendererTest, KillsAChartThatNeverEnds) {
+  options_.timeout = absl::Milliseconds(1500);
+  Make();
+  EXPECT_THAT(
+      Render("{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}"),
+      StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("loops")));
+  EXPECT_EQ(renderer_->running_workers(), 0);
+  EXPECT_THAT(Render(ConfigMap("x")), IsOk());
+}
+
+TEST_F(WorkerRendererTest, EndsAProcessWithNothingToDo) {
+  options_.idle_timeout = absl::Milliseconds(20);
+  Make();
+  EXPECT_THAT(Render(ConfigMap("x")), IsOk());
+  std::unique_ptr<Timer> timer;
+  timer = loop_.CreateTimer([&] {
+    if (renderer_->running_workers() == 0) {
+      loop_.Stop();
+    } else {
+      timer->Arm(absl::Milliseconds(5));
+    }
+  });
+  timer->Arm(absl::Milliseconds(5));
+  loop_.RunUntilStopped();
+  EXPECT_THAT(Render(ConfigMap("x")), IsOk());
+}
+
+TEST_F(WorkerRendererTest, SaysWhichProgramCannotBeStarted) {
+  options_.worker_path = "/nonexistent/worker";
+  Make();
+  absl::StatusOr<render::v1::RenderResponse> got = Render(ConfigMap("x"));
+  EXPECT_FALSE(got.ok());
+  EXPECT_THAT(std::string(got.status().message()),
+              HasSubstr("/nonexistent/worker"));
+}
+
+TEST_F(WorkerRendererTest, EndsWhileItRenders) {
+  Make();
+  bool called = false;
+  renderer_->Render(
+      Chart("{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}"),
+      [&](absl::StatusOr<render::v1::RenderResponse>) { called = true; });
+  renderer_->Render(
+      Chart(ConfigMap("x")),
+      [&](absl::StatusOr<render::v1::RenderResponse>) { called = true; });
+  renderer_.reset();
+  loop_.Post([&] { loop_.Stop(); });
+  loop_.RunUntilStopped();
+  EXPECT_FALSE(called);
+}
+
+}  // namespace
+}  // namespace flotilla::manager
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  if (argc < 2) return 1;
+  flotilla::manager::worker_path = new std::string(argv[1]);
+  return RUN_ALL_TESTS();
+}
