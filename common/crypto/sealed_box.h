@@ -3,7 +3,8 @@
 // SealedBox keeps secrets at rest: AES-256-GCM with a key from a file of its
 // own (mode 0600), made on first use. What is sealed is bound to a context: the
 // same context must be given to open it, so that sealed values cannot change
-// places. Sealed form: version byte 1, nonce of 12 bytes, ciphertext, tag of 16.
+// places. Sealed form: version byte 1, nonce of 12 bytes, ciphertext, tag of
+// 16 bytes.
 //
 // Whoever loses the key file loses what was sealed: back it up, apart from the
 // data.

@@ -121,7 +121,8 @@ TEST_F(TimerQueueTest, LetsACallbackDestroyItsTimer) {
 }
 
 TEST(TimerQueue, LeavesTimersDeadThatOutliveIt) {
-  auto queue = std::make_unique<TimerQueue>([] { return absl::ZeroDuration(); });
+  auto queue =
+      std::make_unique<TimerQueue>([] { return absl::ZeroDuration(); });
   auto timer = queue->Create([] { FAIL(); });
   timer->Arm(kSecond);
 

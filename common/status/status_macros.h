@@ -87,16 +87,17 @@ absl::Status ToStatus(const absl::StatusOr<T>& status_or) {
 
 // Loops that end in their first turn: unlike an `if`, they cannot take an
 // `else` of the caller's.
-#define RETURN_IF_ERROR(expr)                                          \
+#define RETURN_IF_ERROR(expr)                                             \
   for (absl::Status FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__) = \
-           ::flotilla::internal::ToStatus(expr);                       \
-       ABSL_PREDICT_FALSE(                                             \
-           !FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__).ok());) \
-  return ::flotilla::internal::StatusBuilder(                          \
+           ::flotilla::internal::ToStatus(expr);                          \
+       ABSL_PREDICT_FALSE(                                                \
+           !FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__).ok());)   \
+  return ::flotilla::internal::StatusBuilder(                             \
       std::move(FLOTILLA_STATUS_CONCAT_(flotilla_status_, __LINE__)))
 
-#define ASSIGN_OR_RETURN(...)                                             \
-  FLOTILLA_ASSIGN_PICK_(__VA_ARGS__, FLOTILLA_ASSIGN_3_, FLOTILLA_ASSIGN_2_) \
+#define ASSIGN_OR_RETURN(...)                             \
+  FLOTILLA_ASSIGN_PICK_(__VA_ARGS__, FLOTILLA_ASSIGN_3_,  \
+                        FLOTILLA_ASSIGN_2_)               \
   (FLOTILLA_STATUS_CONCAT_(flotilla_status_or_, __LINE__), __VA_ARGS__)
 
 #define FLOTILLA_ASSIGN_PICK_(_1, _2, _3, NAME, ...) NAME
@@ -107,16 +108,17 @@ absl::Status ToStatus(const absl::StatusOr<T>& status_or) {
     return ::flotilla::internal::StatusBuilder(var.status());  \
   lhs = *std::move(var)
 
-// `error` is an expression of `_`, a StatusBuilder&&.
-#define FLOTILLA_ASSIGN_3_(var, lhs, rexpr, error)                           \
-  auto var = (rexpr);                                                        \
-  if (ABSL_PREDICT_FALSE(!var.ok())) {                                       \
-    auto flotilla_context =                                                  \
-        [&](::flotilla::internal::StatusContext _) -> absl::Status {         \
-      return error;                                                          \
-    };                                                                       \
-    return flotilla_context(::flotilla::internal::StatusContext{var.status()}); \
-  }                                                                          \
+// `error` is an expression of `_`, a StatusContext.
+#define FLOTILLA_ASSIGN_3_(var, lhs, rexpr, error)                   \
+  auto var = (rexpr);                                                \
+  if (ABSL_PREDICT_FALSE(!var.ok())) {                               \
+    auto flotilla_context =                                          \
+        [&](::flotilla::internal::StatusContext _) -> absl::Status { \
+      return error;                                                  \
+    };                                                               \
+    return flotilla_context(                                         \
+        ::flotilla::internal::StatusContext{var.status()});          \
+  }                                                                  \
   lhs = *std::move(var)
 
 #define RET_CHECK(condition)                                      \
