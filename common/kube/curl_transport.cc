@@ -56,6 +56,8 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 constexpr size_t kMaxErrorBody = 64 << 10;
 constexpr size_t kMaxIdleHandles = 64;
 constexpr long kReadBuffer = 64 << 10;
+// What an API server admits on one connection.
+constexpr long kMaxServerStreams = 100;
 constexpr std::chrono::seconds kTokenAge(60);
 
 SteadyTime Now() { return std::chrono::steady_clock::now(); }
@@ -596,8 +598,13 @@ class CurlTransport::Worker {
   }
 
   Pool* PoolFor(bool for_streams) {
+    // A pool of streams has one connection's worth of them: over the limit,
+    // libcurl would open a connection for each.
     for (const std::unique_ptr<Pool>& pool : pools_) {
-      if (pool->for_streams == for_streams && !pool->retired) {
+      if (pool->for_streams == for_streams && !pool->retired &&
+          (!for_streams ||
+           pool->active < static_cast<size_t>(
+                              options_.streams_per_connection))) {
         return pool.get();
       }
     }
@@ -610,7 +617,7 @@ class CurlTransport::Worker {
     curl_multi_setopt(multi, CURLMOPT_PIPELINING,
                       static_cast<long>(CURLPIPE_MULTIPLEX));
     curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
-                      static_cast<long>(options_.streams_per_connection));
+                      kMaxServerStreams);
     curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, &Worker::OnSocket);
     curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, pool.get());
     curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, &Worker::OnTimer);

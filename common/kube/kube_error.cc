@@ -63,7 +63,11 @@ absl::StatusCode CodeOf(const KubeError& error) {
     case 429:
       return absl::StatusCode::kResourceExhausted;
     case 500:
-      return absl::StatusCode::kInternal;
+      // Server-side apply says so about a body that does not fit its schema.
+      return absl::StartsWith(error.message,
+                              "failed to create typed patch object")
+                 ? absl::StatusCode::kInvalidArgument
+                 : absl::StatusCode::kInternal;
     case 502:
     case 503:
       return absl::StatusCode::kUnavailable;

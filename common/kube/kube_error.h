@@ -4,8 +4,9 @@
 // payload, so that callers branch on codes and on these fields and never on
 // words.
 //
-//   code                 HTTP  means
-//   INVALID_ARGUMENT     400, 406, 415, 422  the object is wrong; see causes
+//   code                 HTTP  meaning
+//   INVALID_ARGUMENT     400, 405, 406, 415, 422, and 500 of an apply that does
+//                              not fit the kind's schema: the object is wrong
 //   UNAUTHENTICATED      401
 //   PERMISSION_DENIED    403
 //   NOT_FOUND            404   absent object, or unknown kind or namespace: see

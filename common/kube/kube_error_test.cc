@@ -110,6 +110,14 @@ TEST(KubeErrorTest, ImmutableFieldsKeepTheServersText) {
   EXPECT_FALSE(IsImmutableField(StatusFor(422, "no")));
 }
 
+TEST(KubeErrorTest, AnApplyThatDoesNotFitItsSchemaIsTheCallersFault) {
+  const absl::Status status = StatusFor(
+      500,
+      R"json({"kind":"Status","message":"failed to create typed patch object (n/web; apps/v1, Kind=Deployment): .spec.replicas: expected numeric (int or float), got string"})json");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(IsTransient(status));
+}
+
 TEST(KubeErrorTest, RetryAfterComesFromHeaderOrBody) {
   EXPECT_EQ(RetryAfter(StatusFor(429, "", "3")), absl::Seconds(3));
   EXPECT_EQ(RetryAfter(StatusFor(
