@@ -22,6 +22,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
@@ -48,6 +49,9 @@ struct GitSource {
   std::string revision;
   // PEM certificates to trust besides the system's.
   std::string ca_bundle;
+  // The Secret of the credentials, for messages: "Secret w/git-creds". Empty
+  // when there is none.
+  std::string credentials_name;
   bool insecure_skip_tls_verify = false;
   GitCredentials credentials;
 };
@@ -80,6 +84,10 @@ class GitRepository {
   // this object, but is used by one thread at a time.
   virtual absl::StatusOr<std::unique_ptr<FileTree>> OpenTree(
       const std::string& clone_id, const std::string& commit_id) = 0;
+
+  // Removes, some time later, all clones but these. Call it when no Fetch() is
+  // under way. A tree that is open stays readable.
+  virtual void RetainClones(std::vector<std::string> clone_ids) = 0;
 };
 
 }  // namespace flotilla::manager

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/gitsync/git_socket.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <git2.h>
+#include <git2/sys/stream.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace flotilla::manager {
+namespace {
+
+thread_local SocketScope* current_scope = nullptr;
+
+// The first four members are those of libgit2's own socket stream, in that
+// order: its SSH transport takes the descriptor from there.
+struct Stream {
+  git_stream parent;
+  char* host;
+  char* port;
+  int fd;
+  // Ours.
+  uint64_t guard_id;
+};
+
+std::string HostPort(absl::string_view host, absl::string_view port) {
+  return host.find(':') == absl::string_view::npos
+             ? absl::StrCat(host, ":", port)
+             : absl::StrCat("[", host, "]:", port);
+}
+
+int Fail(absl::Status status) {
+  git_error_set_str(GIT_ERROR_NET, std::string(status.message()).c_str());
+  if (SocketScope* scope = SocketScope::Current()) {
+    scope->SetError(std::move(status));
+  }
+  return -1;
+}
+
+// Addresses that no Git server has, but services for machines' credentials.
+bool IsLinkLocal(const sockaddr* address) {
+  if (address->sa_family == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
+    return (ntohl(v4->sin_addr.s_addr) & 0xffff0000u) == 0xa9fe0000u;
+  }
+  if (address->sa_family == AF_INET6) {
+    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address);
+    if (IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr)) return true;
+    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
+      return v6->sin6_addr.s6_addr[12] == 169 &&
+             v6->sin6_addr.s6_addr[13] == 254;
+    }
+  }
+  return false;
+}
+
+// A connected, blocking socket, or -1 with `error` set to an errno.
+int ConnectTo(const addrinfo& address, absl::Duration timeout, int* error) {
+  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    *error = errno;
+    return -1;
+  }
+  absl::Cleanup close_fd = [fd] { close(fd); };
+  const int flags = fcntl(fd, F_GETFL, 0);
+  fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+  if (connect(fd, address.ai_addr, address.ai_addrlen) != 0) {
+    if (errno != EINPROGRESS) {
+      *error = errno;
+      return -1;
+    }
+    pollfd waiting = {fd, POLLOUT, 0};
+    int ready = 0;
+    do {
+      ready = poll(&waiting, 1,
+                   static_cast<int>(absl::ToInt64Milliseconds(timeout)));
+    } while (ready < 0 && errno == EINTR);
+    if (ready <= 0) {
+      *error = ready == 0 ? ETIMEDOUT : errno;
+      return -1;
+    }
+    socklen_t size = sizeof(*error);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, error, &size) != 0) {
+      *error = errno;
+    }
+    if (*error != 0) return -1;
+  }
+  fcntl(fd, F_SETFL, flags);
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  std::move(close_fd).Cancel();
+  return fd;
+}
+
+int StreamConnect(git_stream* self) {
+  auto* stream = reinterpret_cast<Stream*>(self);
+  SocketScope* scope = SocketScope::Current();
+  if (scope == nullptr) {
+    return Fail(absl::InternalError("a connection outside of a fetch"));
+  }
+  absl::string_view host(stream->host);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  const std::string shown = HostPort(host, stream->port);
+  if (!absl::EqualsIgnoreCase(host, scope->host()) ||
+      absl::string_view(stream->port) != absl::StrCat(scope->port())) {
+    return Fail(absl::FailedPreconditionError(absl::StrCat(
+        "the Git server redirects to ", shown, ", which is not the host of "
+        "spec.repo: redirects to other hosts are not followed; write the new "
+        "address into spec.repo if it is right")));
+  }
+  addrinfo hints = {};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int resolved =
+      getaddrinfo(std::string(host).c_str(), stream->port, &hints, &found);
+  if (resolved != 0) {
+    return Fail(absl::UnavailableError(absl::StrCat(
+        "cannot reach Git server ", shown, ": host name not found (",
+        gai_strerror(resolved), "); check spec.repo and the network")));
+  }
+  const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
+  int error = 0;
+  bool refused = false;
+  for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
+    if (IsLinkLocal(at->ai_addr)) {
+      refused = true;
+      continue;
+    }
+    error = 0;
+    stream->fd = ConnectTo(*at, scope->connect_timeout(), &error);
+    if (stream->fd >= 0) {
+      stream->guard_id = scope->guard().Guard(stream->fd);
+      return 0;
+    }
+  }
+  if (error == 0 && refused) {
+    return Fail(absl::PermissionDeniedError(absl::StrCat(
+        "Git server ", shown, " has a link-local address, which is never "
+        "connected to; check spec.repo")));
+  }
+  return Fail(absl::UnavailableError(
+      absl::StrCat("cannot reach Git server ", shown, ": ",
+                   std::strerror(error), "; check spec.repo and the network")));
+}
+
+ssize_t StreamRead(git_stream* self, void* data, size_t size) {
+  auto* stream = reinterpret_cast<Stream*>(self);
+  while (true) {
+    const ssize_t got = recv(stream->fd, data, size, 0);
+    if (got >= 0) return got;
+    if (errno == EINTR) continue;
+    git_error_set_str(GIT_ERROR_NET, std::strerror(errno));
+    return -1;
+  }
+}
+
+ssize_t StreamWrite(git_stream* self, const char* data, size_t size, int) {
+  auto* stream = reinterpret_cast<Stream*>(self);
+  size = std::min(size, size_t{1} << 30);
+  while (true) {
+    const ssize_t sent = send(stream->fd, data, size, MSG_NOSIGNAL);
+    if (sent >= 0) return sent;
+    if (errno == EINTR) continue;
+    git_error_set_str(GIT_ERROR_NET, std::strerror(errno));
+    return -1;
+  }
+}
+
+int StreamClose(git_stream* self) {
+  auto* stream = reinterpret_cast<Stream*>(self);
+  if (stream->fd < 0) return 0;
+  SocketScope* scope = SocketScope::Current();
+  if (scope != nullptr && scope->guard().Release(stream->guard_id)) {
+    const StallGuard::Limits& limits = scope->guard().limits();
+    scope->SetError(
+        scope->guard().cut_all()
+            ? absl::CancelledError("the manager is stopping")
+            : absl::DeadlineExceededError(absl::StrCat(
+                  "Git server ", HostPort(stream->host, stream->port),
+                  " made no progress for ",
+                  absl::FormatDuration(limits.silence),
+                  " (or took longer than ", absl::FormatDuration(limits.total),
+                  "); it is tried again")));
+  }
+  const int closed = close(stream->fd);
+  stream->fd = -1;
+  return closed;
+}
+
+void StreamFree(git_stream* self) {
+  auto* stream = reinterpret_cast<Stream*>(self);
+  StreamClose(self);
+  std::free(stream->host);
+  std::free(stream->port);
+  std::free(stream);
+}
+
+int StreamInit(git_stream** out, const char* host, const char* port) {
+  auto* stream = static_cast<Stream*>(std::calloc(1, sizeof(Stream)));
+  if (stream == nullptr) return -1;
+  stream->host = strdup(host);
+  stream->port = strdup(port);
+  stream->fd = -1;
+  stream->parent.version = GIT_STREAM_VERSION;
+  stream->parent.connect = StreamConnect;
+  stream->parent.read = StreamRead;
+  stream->parent.write = StreamWrite;
+  stream->parent.close = StreamClose;
+  stream->parent.free = StreamFree;
+  if (stream->host == nullptr || stream->port == nullptr) {
+    StreamFree(&stream->parent);
+    return -1;
+  }
+  *out = &stream->parent;
+  return 0;
+}
+
+}  // namespace
+
+SocketScope::SocketScope(std::string host, int port, StallGuard& guard,
+                         absl::Duration connect_timeout)
+    : host_(std::move(host)), port_(port), guard_(guard),
+      connect_timeout_(connect_timeout) {
+  current_scope = this;
+}
+
+SocketScope::~SocketScope() { current_scope = nullptr; }
+
+SocketScope* SocketScope::Current() { return current_scope; }
+
+absl::Status RegisterGitSockets() {
+  git_stream_registration registration = {};
+  registration.version = GIT_STREAM_VERSION;
+  registration.init = StreamInit;
+  if (git_stream_register(GIT_STREAM_STANDARD, &registration) != 0) {
+    return absl::InternalError("libgit2 does not take our sockets");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace flotilla::manager

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The sockets that libgit2 uses for HTTP, HTTPS and SSH: ours, so that a
+// connection goes to the host and port of the URL and nowhere else (a redirect
+// included), gives up in time, and fails with words for people.
+
+#ifndef FLOTILLA_MANAGER_GITSYNC_GIT_SOCKET_H_
+#define FLOTILLA_MANAGER_GITSYNC_GIT_SOCKET_H_
+
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "manager/gitsync/stall_guard.h"
+
+namespace flotilla::manager {
+
+// What the sockets of one fetch may do, and why one failed. Lives on the stack
+// of the thread that calls libgit2; while it does, that thread's connections
+// are judged by it. Without one, no connection is made.
+//
+// Thread-compatible.
+class SocketScope {
+ public:
+  SocketScope(std::string host, int port, StallGuard& guard,
+              absl::Duration connect_timeout);
+  ~SocketScope();
+  SocketScope(const SocketScope&) = delete;
+  SocketScope& operator=(const SocketScope&) = delete;
+
+  // The first failure; OK when there was none.
+  const absl::Status& error() const { return error_; }
+  void SetError(absl::Status error) {
+    if (error_.ok()) error_ = std::move(error);
+  }
+
+  const std::string& host() const { return host_; }
+  int port() const { return port_; }
+  StallGuard& guard() { return guard_; }
+  absl::Duration connect_timeout() const { return connect_timeout_; }
+
+  // The scope of this thread; null without one.
+  static SocketScope* Current();
+
+ private:
+  const std::string host_;
+  const int port_;
+  StallGuard& guard_;
+  const absl::Duration connect_timeout_;
+  absl::Status error_;
+};
+
+// Makes libgit2 use these sockets. Once, after git_libgit2_init().
+absl::Status RegisterGitSockets();
+
+}  // namespace flotilla::manager
+
+#endif  // FLOTILLA_MANAGER_GITSYNC_GIT_SOCKET_H_
