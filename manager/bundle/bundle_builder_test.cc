@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/bundle/bundle_builder.h"
+
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "common/status/status_matchers.h"
+#include "flotilla/storage/v1/storage.pb.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "manager/bundle/corpus.h"
+#include "manager/documents/documents.h"
+#include "manager/gitsync/directory_tree.h"
+#include "manager/gitsync/memory_tree.h"
+#include "nlohmann/json.hpp"
+
+namespace flotilla::manager {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+using Files = std::map<std::string, std::string>;
+
+storage::v1::Document GitRepo(std::vector<std::string> paths = {}) {
+  storage::v1::Document document;
+  document.set_kind("GitRepo");
+  document.set_workspace("fleet-default");
+  document.set_name("repo");
+  document.mutable_git_repo();
+  for (const std::string& path : paths) {
+    document.mutable_git_repo()->add_paths(path);
+  }
+  return document;
+}
+
+BuildResult Build(const Files& files, std::vector<std::string> paths = {},
+                  const Files& links = {}) {
+  MemoryTree tree(files, links);
+  return BuildBundles(tree, GitRepo(std::move(paths)));
+}
+
+std::vector<std::string> Names(const BuildResult& result) {
+  std::vector<std::string> names;
+  for (const BuiltBundle& bundle : result.bundles) names.push_back(bundle.name);
+  return names;
+}
+
+std::vector<std::string> FileNames(const BuiltBundle& bundle) {
+  std::vector<std::string> names;
+  for (const ContentFile& file : bundle.content->files) {
+    names.push_back(file.name);
+  }
+  return names;
+}
+
+TEST(BundleBuilder, MakesEachPathABundle) {
+  const BuildResult result = Build(
+      {{"simple/a.yaml", "a"}, {"helm/Chart.yaml", "c"}, {"other/x.yaml", "x"}},
+      {"simple", "/helm/"});
+
+  EXPECT_THAT(result.errors, IsEmpty());
+  EXPECT_THAT(Names(result), ElementsAre("repo-helm", "repo-simple"));
+  EXPECT_THAT(FileNames(result.bundles[1]), ElementsAre("a.yaml"));
+}
+
+TEST(BundleBuilder, MakesTheWholeRepositoryABundleWithoutPaths) {
+  const BuildResult result = Build({{"a.yaml", "a"}, {"sub/b.txt", "b"}});
+
+  EXPECT_THAT(Names(result), ElementsAre("repo"));
+  EXPECT_THAT(FileNames(result.bundles[0]),
+              ElementsAre("a.yaml", "sub/b.txt"));
+}
+
+TEST(BundleBuilder, MakesANestedDirectoryABundleOnlyWithFleetYaml) {
+  const BuildResult result = Build({{"a.yaml", "a"},
+                                    {"n/fleet.yaml", "name: nested\n"},
+                                    {"n/b.yaml", "b"},
+                                    {"m/fleet.yml", ""},
+                                    {"m/c.yaml", "c"},
+                                    {"k/d.yaml", "d"}});
+
+  EXPECT_THAT(Names(result), ElementsAre("nested", "repo", "repo-m"));
+  // The outer one ships the nested files too.
+  EXPECT_THAT(FileNames(result.bundles[1]),
+              ElementsAre("a.yaml", "k/d.yaml", "m/c.yaml", "m/fleet.yml",
+                          "n/b.yaml", "n/fleet.yaml"));
+  EXPECT_THAT(FileNames(result.bundles[0]), ElementsAre("b.yaml"));
+  EXPECT_THAT(FileNames(result.bundles[2]),
+              ElementsAre("c.yaml", "fleet.yml"));
+}
+
+TEST(BundleBuilder, MakesNoBundleOfARootWithNestedOnesOnly) {
+  const BuildResult result = Build({{"README.md", "r"},
+                                    {".github/workflows/ci.yml", "ci"},
+                                    {"a/fleet.yaml", ""},
+                                    {"a/a.yaml", "a"},
+                                    {"a/sub/b.yaml", "b"}});
+
+  EXPECT_THAT(Names(result), ElementsAre("repo-a"));
+}
+
+TEST(BundleBuilder, ExpandsGlobsOfOnePathPart) {
+  const Files files = {{"apps/a/x.yaml", "x"},
+                       {"apps/b/x.yaml", "x"},
+                       {"apps/c.yaml", "x"},
+                       {"deep/apps/c/x.yaml", "x"}};
+
+  EXPECT_THAT(Names(Build(files, {"apps/*"})),
+              ElementsAre("repo-apps-a", "repo-apps-b"));
+  EXPECT_THAT(Names(Build(files, {"*/[ab]"})),
+              ElementsAre("repo-apps-a", "repo-apps-b"));
+  EXPECT_THAT(Names(Build(files, {"apps/a", "apps/*"})),
+              ElementsAre("repo-apps-a", "repo-apps-b"));
+}
+
+TEST(BundleBuilder, SaysSoWhenThereIsNothing) {
+  for (const auto& [files, paths] :
+       std::vector<std::pair<Files, std::vector<std::string>>>{
+           {{}, {}},
+           {{{"README.md", "x"}}, {}},
+           {{{"a/x.txt", "x"}}, {"a"}},
+           {{{"a/x.yaml", "x"}}, {"b*"}},
+           {{{"a/x.yaml", "x"}}, {"["}}}) {
+    const BuildResult result = Build(files, paths);
+    ASSERT_THAT(result.errors, SizeIs(1));
+    EXPECT_THAT(
+        result.errors[0].message(),
+        HasSubstr("no resource found at the following paths to deploy: ["));
+    EXPECT_THAT(result.errors[0].message(),
+                HasSubstr(paths.empty() ? "/" : paths[0]));
+  }
+}
+
+TEST(BundleBuilder, NamesAPathThatIsNotThere) {
+  const BuildResult result = Build({{"a/x.yaml", "x"}}, {"a", "typo"});
+
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_THAT(result.errors[0].message(),
+              HasSubstr("paths to deploy: [typo]"));
+}
+
+TEST(BundleBuilder, RefusesPathsThatLeaveTheTreeOrAreFiles) {
+  EXPECT_THAT(Build({{"a/x.yaml", "x"}}, {"../x"}).errors, SizeIs(1));
+  EXPECT_THAT(Build({{"a/x.yaml", "x"}}, {"a/x.yaml"}).errors, SizeIs(1));
+}
+
+TEST(BundleBuilder, LeavesOutHiddenFilesAndFleetYaml) {
+  const BuildResult result = Build({{"a/fleet.yaml", ""},
+                                    {"a/x.yaml", "x"},
+                                    {"a/.hidden.yaml", "x"},
+                                    {"a/.dir/x.yaml", "x"},
+                                    {"a/sub/.git/config", "x"},
+                                    {"a/sub/fleet.txt", "x"}},
+                                   {"a"});
+
+  EXPECT_THAT(FileNames(result.bundles[0]),
+              ElementsAre("sub/fleet.txt", "x.yaml"));
+}
+
+TEST(BundleBuilder, DropsADirectoryWithoutFiles) {
+  const BuildResult result =
+      Build({{"a/fleet.yaml", ""}, {"b/x.yaml", "x"}}, {"a", "b"});
+
+  EXPECT_THAT(Names(result), ElementsAre("repo-b"));
+  ASSERT_THAT(result.warnings, SizeIs(1));
+  EXPECT_THAT(result.warnings[0].message(), HasSubstr("no file to deploy"));
+}
+
+TEST(BundleBuilder, MergesValuesFilesOverInlineValues) {
+  const BuildResult result = Build({{"a/fleet.yaml", R"(
+helm:
+  chart: .
+  values: {a: 1, m: {x: 1, y: 1}, l: [1, 2]}
+  valuesFiles: [one.yaml, v/two.yaml]
+targetCustomizations:
+- clusterName: x
+  helm: {values: {a: 5}, valuesFiles: [three.yaml]}
+)"},
+                                    {"a/Chart.yaml", "name: c"},
+                                    {"a/one.yaml", "m: {x: 2}\nl: [3]\n"},
+                                    {"a/v/two.yaml", "m: {z: 3}\n"},
+                                    {"a/three.yaml", "a: 6\n"}},
+                                   {"a"});
+
+  ASSERT_THAT(result.errors, IsEmpty());
+  const FleetYaml& yaml = result.bundles[0].content->yaml;
+  EXPECT_EQ(yaml.options.helm().values_json(),
+            R"({"a":1,"l":[3],"m":{"x":2,"y":1,"z":3}})");
+  EXPECT_EQ(yaml.customizations[0].options().helm().values_json(),
+            R"({"a":6})");
+  EXPECT_THAT(FileNames(result.bundles[0]), ElementsAre("Chart.yaml"));
+}
+
+TEST(BundleBuilder, ReadsTheRootsValuesFilesOnlyWithAChart) {
+  const BuildResult result =
+      Build({{"a/fleet.yaml", "helm:\n  valuesFiles: [v.yaml]\n"},
+             {"a/Chart.yaml", "name: c"},
+             {"a/v.yaml", "a: 1"}},
+            {"a"});
+
+  EXPECT_THAT(result.errors, IsEmpty());
+  ASSERT_THAT(result.warnings, SizeIs(1));
+  EXPECT_THAT(result.warnings[0].message(), HasSubstr("chart: ."));
+  EXPECT_EQ(result.warnings[0].line(), 2);
+  EXPECT_EQ(result.bundles[0].content->yaml.options.helm().values_json(), "");
+}
+
+TEST(BundleBuilder, WarnsWhenAFileGoesForItsNameOnly) {
+  const BuildResult result =
+      Build({{"a/fleet.yaml", "helm: {chart: c, valuesFiles: [values.yaml]}"},
+             {"a/values.yaml", "a: 1"},
+             {"a/c/Chart.yaml", "name: c"},
+             {"a/c/values.yaml", "a: 1"}},
+            {"a"});
+
+  EXPECT_THAT(result.errors, IsEmpty());
+  EXPECT_THAT(FileNames(result.bundles[0]), ElementsAre("c/Chart.yaml"));
+  ASSERT_THAT(result.warnings, SizeIs(1));
+  EXPECT_EQ(result.warnings[0].file(), "a/c/values.yaml");
+}
+
+struct Row {
+  const char* fleet_yaml;
+  const char* file;
+  int line;
+  const char* words;
+};
+
+class BuilderErrors : public ::testing::TestWithParam<Row> {};
+
+TEST_P(BuilderErrors, AreSeenWithFileAndLine) {
+  const BuildResult result =
+      Build({{"a/fleet.yaml", GetParam().fleet_yaml},
+             {"a/x.yaml", "x"},
+             {"a/broken.yaml", "a: 1\nb: [\n"},
+             {"a/list.yaml", "- a\n"},
+             {"a/template.yaml", "a: 1\nb: x${ y }\n"},
+             {"a/empty/x.txt", "x"},
+             {"a/packed.tgz", "x"},
+             {"elsewhere/Chart.yaml", "x"}},
+            {"a"});
+
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_EQ(result.errors[0].file(), GetParam().file);
+  EXPECT_EQ(result.errors[0].line(), GetParam().line);
+  EXPECT_THAT(result.errors[0].message(), HasSubstr(GetParam().words));
+  EXPECT_THAT(result.bundles, IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, BuilderErrors,
+    ::testing::Values(
+        Row{"helm:\n  chart: .\n", "a/fleet.yaml", 2, "has no Chart.yaml"},
+        Row{"helm:\n  chart: nginx\n", "a/fleet.yaml", 2,
+            "charts from elsewhere are not supported yet"},
+        Row{"helm:\n  chart: oci://r/c\n", "a/fleet.yaml", 2,
+            "not supported yet"},
+        Row{"helm:\n  chart: packed.tgz\n", "a/fleet.yaml", 2,
+            "packed charts are not supported yet"},
+        Row{"helm:\n  chart: ../elsewhere\n", "a/fleet.yaml", 2,
+            "must lie in the bundle's directory"},
+        Row{"helm:\n  chart: ../../elsewhere\n", "a/fleet.yaml", 2, "leaves"},
+        Row{"targets:\n- clusterName: x\n  helm:\n    chart: empty\n",
+            "a/fleet.yaml", 4, "has no Chart.yaml"},
+        Row{"targets:\n- clusterName: x\n  helm:\n    valuesFiles:\n"
+            "    - nope.yaml\n",
+            "a/fleet.yaml", 5, "names \"nope.yaml\", which cannot be read"},
+        Row{"targets:\n- clusterName: x\n  helm: {valuesFiles: "
+            "[broken.yaml]}\n",
+            "a/broken.yaml", 3, ""},
+        Row{"targets:\n- clusterName: x\n  helm: {valuesFiles: [list.yaml]}\n",
+            "a/list.yaml", 1, "not a map"},
+        Row{"targets:\n- clusterName: x\n  helm: {valuesFiles: "
+            "[template.yaml]}\n",
+            "a/template.yaml", 2, "template"},
+        Row{"a: [", "a/fleet.yaml", 1, ""}));
+
+TEST(BundleBuilder, NamesBothDirectoriesOfOneName) {
+  const BuildResult result =
+      Build({{"a/fleet.yaml", "name: same"}, {"a/x.yaml", "x"},
+             {"b/fleet.yaml", "name: same"}, {"b/x.yaml", "x"}});
+
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_THAT(result.errors[0].message(), HasSubstr("\"a\" and \"b\""));
+  EXPECT_THAT(result.errors[0].message(), HasSubstr("same"));
+}
+
+TEST(BundleBuilder, FollowsLinksInsideTheTreeOnly) {
+  const Files files = {{"a/x.yaml", "x"}, {"shared/y.yaml", "y"}};
+
+  const BuildResult good =
+      Build(files, {"a"}, {{"a/y.yaml", "../shared/y.yaml"}});
+  EXPECT_THAT(good.errors, IsEmpty());
+  EXPECT_THAT(FileNames(good.bundles[0]), ElementsAre("x.yaml", "y.yaml"));
+
+  for (const char* target : {"/etc/passwd", "../../x", "nothing", "loop"}) {
+    const BuildResult bad = Build(files, {"a"}, {{"a/loop", target}});
+    ASSERT_THAT(bad.errors, SizeIs(1)) << target;
+    EXPECT_EQ(bad.errors[0].file(), "a/loop");
+    EXPECT_THAT(bad.errors[0].message(), HasSubstr("symbolic link"));
+  }
+}
+
+TEST(BundleBuilder, DoesNotMindABrokenLinkThatIsLeftOut) {
+  const BuildResult result =
+      Build({{"a/x.yaml", "x"}, {"a/.fleetignore", "bad\n"}}, {"a"},
+            {{"a/bad", "/etc/passwd"}, {"b", "/etc"}});
+
+  EXPECT_THAT(result.errors, IsEmpty());
+}
+
+TEST(BundleBuilder, MarksFilesThatMayHoldASecret) {
+  const BuildResult result = Build({{"a.yaml", "kind: Secret\n"},
+                                    {"b.json", R"({"kind" : "Secret"})"},
+                                    {"c.yaml", "kind: ConfigMap\n# Secret\n"},
+                                    {"d.yaml", "kind: SecretStore\n"}});
+
+  std::vector<std::string> secret;
+  for (const ContentFile& file : result.bundles[0].content->files) {
+    if (file.secret) secret.push_back(file.name);
+  }
+  EXPECT_THAT(secret, ElementsAre("a.yaml", "b.json", "d.yaml"));
+}
+
+TEST(BundleBuilder, ReadsOnlyWhatChanged) {
+  Files files = {{"a/x.yaml", "1"}, {"b/x.yaml", "1"}, {"c/x.yaml", "1"}};
+  MemoryTree first(files);
+  const BuildResult before =
+      BuildBundles(first, GitRepo({"a", "b", "c"}));
+  BundleCache cache;
+  for (const BuiltBundle& bundle : before.bundles) {
+    cache[bundle.content->directory] = bundle.content;
+  }
+  EXPECT_EQ(before.read_directories, 3);
+
+  files["b/x.yaml"] = "2";
+  MemoryTree second(files);
+  const BuildResult after =
+      BuildBundles(second, GitRepo({"a", "b", "c"}), cache);
+
+  EXPECT_EQ(after.read_directories, 1);
+  EXPECT_EQ(after.bundles[0].content, before.bundles[0].content);
+  EXPECT_EQ(after.bundles[0].fresh, nullptr);
+  EXPECT_EQ(after.bundles[1].content->files[0].bytes, "2");
+}
+
+TEST(BundleBuilder, KeepsLimits) {
+  MemoryTree tree({{"a.yaml", std::string(100, 'x')}, {"b.yaml", "x"}});
+  BuildLimits limits;
+
+  limits.max_file_bytes = 99;
+  EXPECT_THAT(BuildBundles(tree, GitRepo(), {}, limits).errors, SizeIs(1));
+  limits = BuildLimits();
+  limits.max_bundle_files = 1;
+  EXPECT_THAT(BuildBundles(tree, GitRepo(), {}, limits).errors, SizeIs(1));
+  limits = BuildLimits();
+  limits.max_read_bytes = 100;
+  EXPECT_THAT(BuildBundles(tree, GitRepo(), {}, limits).errors, SizeIs(1));
+}
+
+TEST(BundleBuilder, PutsTheSettingsOfTheGitRepoIntoTheRevision) {
+  MemoryTree tree({{"fleet.yaml",
+                    "namespace: own\nlabels: {a: fleet, b: fleet}\n"
+                    "targetCustomizations:\n"
+                    "- {clusterName: x, namespace: custom}\n"},
+                   {"x.yaml", "x"}});
+  storage::v1::Document repo = GitRepo();
+  repo.mutable_git_repo()->set_target_namespace("forced");
+  repo.mutable_git_repo()->set_keep_resources(true);
+  repo.mutable_git_repo()->set_correct_drift(storage::v1::TRI_STATE_FALSE);
+  auto* label = repo.add_labels();
+  label->set_key("a");
+  label->set_value("repo");
+  const BuildResult built = BuildBundles(tree, repo);
+
+  const storage::v1::BundleRevision revision =
+      MakeRevision(built.bundles[0], repo);
+
+  EXPECT_EQ(revision.options().namespace_(), "forced");
+  EXPECT_EQ(revision.customizations(0).options().namespace_(), "forced");
+  EXPECT_TRUE(revision.options().keep_resources());
+  EXPECT_EQ(revision.source_correct_drift(), storage::v1::TRI_STATE_FALSE);
+  ASSERT_EQ(revision.targets_size(), 1);
+  EXPECT_EQ(revision.targets(0).cluster_group(), "default");
+  std::vector<std::string> labels;
+  for (const auto& pair : revision.labels()) {
+    labels.push_back(absl::StrCat(pair.key(), "=", pair.value()));
+  }
+  EXPECT_THAT(labels, ElementsAre("a=fleet", "b=fleet",
+                                  "fleet.cattle.io/repo-name=repo"));
+}
+
+TEST(BundleBuilder, MakesARevisionOfABundleDocument) {
+  const ParsedDocuments parsed = ParseDocuments(
+      {{"f", "apiVersion: fleet.cattle.io/v1alpha1\nkind: Bundle\n"
+             "metadata: {name: b, labels: {a: b}}\nspec:\n"
+             "  helm: {chart: ., values: {a: 1}, valuesFiles: [v.yaml]}\n"
+             "  resources: [{name: v.yaml, content: 'a: 2'}]\n"
+             "  targets: [{clusterSelector: {}}]\n"}},
+      "");
+  ASSERT_THAT(parsed.errors, IsEmpty());
+  const storage::v1::Document& document = parsed.documents[0].document;
+
+  const auto revision = MakeDocumentRevision(
+      document,
+      [](const std::string&) -> absl::StatusOr<std::string> {
+        return std::string("a: 2");
+      });
+
+  ASSERT_THAT(revision, IsOk());
+  EXPECT_EQ(revision->options().helm().values_json(), R"({"a":2})");
+  EXPECT_EQ(revision->targets_size(), 1);
+  EXPECT_EQ(revision->customizations_size(), 0);
+  EXPECT_THAT(
+      MakeDocumentRevision(document,
+                           [](const std::string&) -> absl::StatusOr<std::string> {
+                             return absl::NotFoundError("not there");
+                           }),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not there")));
+}
+
+TEST(BundleBuilder, IgnoresFilesAsTheCorpusSays) {
+  const std::optional<nlohmann::json> table =
+      ReadCorpusTable("fleetignore.yaml");
+  if (!table.has_value()) return;
+
+  int checked = 0;
+  for (const nlohmann::json& row : (*table)["cases"]) {
+    Files files;
+    for (const auto& item : row["files"].items()) {
+      files[absl::StrCat("dir/", item.key())] =
+          item.value().get<std::string>();
+    }
+    const BuildResult result = Build(files, {"dir"});
+    // The table's fleet.yaml names a values file and no chart: a warning only.
+    ASSERT_THAT(result.errors, IsEmpty()) << row["case"];
+    ASSERT_THAT(result.bundles, SizeIs(1)) << row["case"];
+    std::vector<std::string> kept;
+    for (const auto& name : row["kept"]) kept.push_back(name);
+    EXPECT_THAT(FileNames(result.bundles[0]),
+                ::testing::UnorderedElementsAreArray(kept))
+        << row["case"];
+    ++checked;
+  }
+  std::cout << checked << " cases of the corpus checked" << std::endl;
+}
+
+// Every repository of the corpus is read to the end, whatever is in it.
+TEST(BundleBuilder, ReadsTheRepositoriesOfTheCorpus) {
+  const std::string folder = CorpusFolder();
+  if (folder.empty()) return;
+
+  for (const char* name :
+       {"fleet-examples", "fleet-test-data", "fleet-cli-assets"}) {
+    auto tree = DirectoryTree::Open(absl::StrCat(folder, "/", name));
+    if (!tree.ok()) continue;
+    const BuildResult result = BuildBundles(**tree, GitRepo());
+    std::cout << name << ": " << result.bundles.size() << " bundles, "
+              << result.errors.size() << " errors" << std::endl;
+    for (const auto& error : result.errors) {
+      EXPECT_EQ(error.message().find('\n'), std::string::npos);
+    }
+  }
+  auto simple = DirectoryTree::Open(absl::StrCat(folder, "/fleet-examples"));
+  if (!simple.ok()) return;
+  const BuildResult result =
+      BuildBundles(**simple, GitRepo({"simple", "single-cluster/helm",
+                                      "single-cluster/manifests"}));
+  EXPECT_THAT(result.errors, IsEmpty()) << DescribeProblems(result.errors);
+  EXPECT_THAT(Names(result),
+              ElementsAre("repo-simple", "repo-single-cluster-helm",
+                          "repo-single-cluster-manifests"));
+}
+
+}  // namespace
+}  // namespace flotilla::manager

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reads the documents that users apply: GitRepo, Cluster, ClusterGroup and
+// Bundle of fleet.cattle.io/v1alpha1 (spec 1.1, 1.2, 1.5, 1.6), and Secret of
+// v1 with Git credentials (decisions.md 24). Every problem is found at once,
+// with file and line. No problem's text holds a value of a Secret.
+
+#ifndef FLOTILLA_MANAGER_DOCUMENTS_DOCUMENTS_H_
+#define FLOTILLA_MANAGER_DOCUMENTS_DOCUMENTS_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "flotilla/core/v1/core.pb.h"
+#include "flotilla/storage/v1/storage.pb.h"
+
+namespace flotilla::manager {
+
+inline constexpr char kDefaultWorkspace[] = "fleet-default";
+inline constexpr char kLocalWorkspace[] = "fleet-local";
+
+struct ParsedDocument {
+  // Workspace, kind, name, labels and specification; nothing that the registry
+  // gives. `spec.secret.sealed` and the digests of `spec.bundle.resources` are
+  // empty.
+  storage::v1::Document document;
+  // Of a Secret: what is to be sealed.
+  storage::v1::SecretData secret_data;
+  // Of a Bundle: the decoded bytes of `spec.bundle.resources`, in order.
+  std::vector<std::string> contents;
+  std::string file;
+  int line = 0;
+};
+
+struct ParsedDocuments {
+  std::vector<ParsedDocument> documents;
+  // Nothing may be applied when there is one.
+  std::vector<core::v1::Problem> errors;
+  std::vector<core::v1::Problem> warnings;
+};
+
+struct NamedText {
+  std::string name;  // For messages.
+  std::string text;
+};
+
+// Documents of several files in order. The same document twice is an error.
+ParsedDocuments ParseDocuments(const std::vector<NamedText>& files,
+                               absl::string_view default_workspace);
+
+// "GitRepo" for "gitrepo", "gitrepos", "GitRepo"; "" for a kind that is not
+// known.
+std::string CanonicalKind(absl::string_view kind);
+
+// Kinds that are accepted, for messages: "GitRepo, Cluster, ...".
+std::string AcceptedKinds();
+
+// A duration as Fleet writes it (spec 1.0.2): "15s", "1h30m", "0".
+absl::StatusOr<absl::Duration> ParseGoDuration(absl::string_view text);
+
+// One line for each problem, "file:line: message", for a status text.
+std::string DescribeProblems(const std::vector<core::v1::Problem>& problems);
+
+}  // namespace flotilla::manager
+
+#endif  // FLOTILLA_MANAGER_DOCUMENTS_DOCUMENTS_H_

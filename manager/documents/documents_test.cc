@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/documents/documents.h"
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/status/status_matchers.h"
+#include "flotilla/core/v1/core.pb.h"
+#include "flotilla/storage/v1/storage.pb.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace flotilla::manager {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+ParsedDocuments Parse(absl::string_view text) {
+  return ParseDocuments({{"f.yaml", std::string(text)}}, "");
+}
+
+constexpr char kFull[] = R"(
+apiVersion: fleet.cattle.io/v1alpha1
+kind: GitRepo
+metadata:
+  name: simple
+  namespace: fleet-local
+  labels: {team: a}
+  annotations: {x: y}
+  uid: 1234
+spec:
+  repo: https://git.example.com/fleet.git
+  branch: main
+  paths: [simple, /helm]
+  targetNamespace: apps
+  clientSecretName: creds
+  pollingInterval: 1m30s
+  correctDrift: {enabled: true}
+  insecureSkipTLSVerify: true
+  keepResources: true
+  forceSyncGeneration: 4
+  targets:
+  - clusterSelector: {matchLabels: {env: prod}}
+  - name: east
+    clusterGroup: east
+status: {commit: x}
+---
+# Nothing here.
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: ClusterGroup
+metadata: {name: all}
+spec: {selector: {}}
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: Cluster
+metadata: {name: dev, labels: {env: dev}}
+)";
+
+TEST(Documents, ReadsSeveralOfOneFile) {
+  const ParsedDocuments parsed = Parse(kFull);
+
+  EXPECT_THAT(parsed.errors, IsEmpty());
+  EXPECT_THAT(parsed.warnings, IsEmpty());
+  ASSERT_THAT(parsed.documents, SizeIs(3));
+  const storage::v1::Document& repo = parsed.documents[0].document;
+  EXPECT_EQ(repo.kind(), "GitRepo");
+  EXPECT_EQ(repo.workspace(), "fleet-local");
+  EXPECT_EQ(repo.name(), "simple");
+  ASSERT_EQ(repo.labels_size(), 1);
+  EXPECT_EQ(repo.labels(0).value(), "a");
+  const storage::v1::GitRepoSpec& spec = repo.git_repo();
+  EXPECT_EQ(spec.repo(), "https://git.example.com/fleet.git");
+  EXPECT_EQ(spec.branch(), "main");
+  EXPECT_THAT(spec.paths(), ElementsAre("simple", "/helm"));
+  EXPECT_EQ(spec.target_namespace(), "apps");
+  EXPECT_EQ(spec.client_secret_name(), "creds");
+  EXPECT_EQ(spec.polling_interval().seconds(), 90);
+  EXPECT_EQ(spec.correct_drift(), storage::v1::TRI_STATE_TRUE);
+  EXPECT_TRUE(spec.insecure_skip_tls_verify());
+  EXPECT_TRUE(spec.keep_resources());
+  EXPECT_EQ(spec.force_sync_generation(), 4);
+  ASSERT_EQ(spec.targets_size(), 2);
+  EXPECT_EQ(spec.targets(0).name(), "target000");
+  EXPECT_EQ(spec.targets(1).cluster_group(), "east");
+  EXPECT_EQ(parsed.documents[1].document.workspace(), "fleet-default");
+  EXPECT_TRUE(parsed.documents[1].document.cluster_group().has_selector());
+  EXPECT_TRUE(parsed.documents[2].document.has_cluster());
+}
+
+TEST(Documents, ReadsJsonToo) {
+  const ParsedDocuments parsed = Parse(
+      R"({"apiVersion":"fleet.cattle.io/v1alpha1","kind":"GitRepo",)"
+      R"("metadata":{"name":"a"},"spec":{"repo":"git@host:a/b.git"}})");
+
+  EXPECT_THAT(parsed.errors, IsEmpty());
+  ASSERT_THAT(parsed.documents, SizeIs(1));
+  EXPECT_EQ(parsed.documents[0].document.git_repo().repo(),
+            "git@host:a/b.git");
+}
+
+TEST(Documents, UsesTheWorkspaceOfTheCaller) {
+  const ParsedDocuments parsed = ParseDocuments(
+      {{"f", "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterGroup\n"
+             "metadata: {name: g}\nspec: {selector: {}}\n"}},
+      "team-a");
+
+  EXPECT_EQ(parsed.documents[0].document.workspace(), "team-a");
+}
+
+struct Row {
+  const char* spec;
+  const char* words;
+};
+
+class GitRepoErrors : public ::testing::TestWithParam<Row> {};
+
+TEST_P(GitRepoErrors, AreSeenWithFileAndLine) {
+  const ParsedDocuments parsed = Parse(absl::StrCat(
+      "apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\n"
+      "metadata: {name: a}\nspec:\n  ",
+      GetParam().spec, "\n"));
+
+  ASSERT_THAT(parsed.errors, SizeIs(1)) << GetParam().spec;
+  EXPECT_THAT(parsed.errors[0].message(), HasSubstr(GetParam().words));
+  EXPECT_EQ(parsed.errors[0].file(), "f.yaml");
+  EXPECT_GE(parsed.errors[0].line(), 4);
+  EXPECT_EQ(parsed.errors[0].subject(), "GitRepo fleet-default/a");
+  EXPECT_THAT(parsed.documents, IsEmpty());
+}
+
+constexpr char kRepo[] = "repo: https://h/r, ";
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, GitRepoErrors,
+    ::testing::Values(
+        Row{"branch: main", "spec.repo: must be set"},
+        Row{"repo: 7", "spec.repo: must be a string"},
+        Row{"repo: just-text", "must be a URL"},
+        Row{"repo: ext::sh -c id", "white space"},
+        Row{"repo: ext::sh", "must be a URL"},
+        Row{"repo: git://host/r", "has the scheme \"git\""},
+        Row{"repo: ssh://-oProxyCommand=x/r", "no host name"},
+        Row{"repo: file://relative", "absolute path"},
+        Row{"{repo: 'https://h/r', paths: [../x]}", "leaves the repository"},
+        Row{"{repo: 'https://h/r', paths: x}", "must be a list"},
+        Row{"{repo: 'https://h/r', branch: -x}", "not a valid name"},
+        Row{"{repo: 'https://h/r', pollingInterval: 15}", "quotes"},
+        Row{"{repo: 'https://h/r', pollingInterval: 1d}", "not a duration"},
+        Row{"{repo: 'https://h/r', targetNamespace: A}", "not a valid name"},
+        Row{"{repo: 'https://h/r', caBundle: x}", "base64"},
+        Row{"{repo: 'https://h/r', bundles: [{base: a}]}",
+            "known but not supported yet"},
+        Row{"{repo: 'https://h/r', imageScanInterval: 1m}",
+            "spec.imageScanInterval: is a field of Fleet"},
+        Row{"{repo: 'https://h/r', paused: true}", "not supported yet"},
+        Row{"{repo: 'https://h/r', deleteNamespace: true}",
+            "not supported yet"},
+        Row{"{repo: 'https://h/r', helmSecretName: x}", "not supported yet"},
+        Row{"{repo: 'https://h/r', serviceAccount: x}", "not supported yet"},
+        Row{"{repo: 'https://h/r', targets: [{clusterSelector: {matchLabels: "
+            "{'a b': c}}}]}",
+            "not a valid label key"}));
+
+TEST(Documents, AcceptsUnsupportedFieldsThatHoldTheirDefault) {
+  const ParsedDocuments parsed = Parse(absl::StrCat(
+      "apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\n"
+      "metadata: {name: a}\nspec: {",
+      kRepo,
+      "paused: false, bundles: [], imageScanInterval: 15m, webhookSecret: '', "
+      "imageScanCommit: {authorName: ''}, pollingInterval: '0'}\n"));
+
+  EXPECT_THAT(parsed.errors, IsEmpty());
+  EXPECT_FALSE(parsed.documents[0].document.git_repo().has_polling_interval());
+}
+
+TEST(Documents, NeverRepeatsAPasswordThatStandsInAUrl) {
+  const ParsedDocuments parsed = Parse(
+      "apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\n"
+      "metadata: {name: a}\nspec: {repo: 'https://u:canary@h/r'}\n");
+
+  ASSERT_THAT(parsed.errors, SizeIs(1));
+  EXPECT_THAT(parsed.errors[0].message(), HasSubstr("holds a password"));
+  EXPECT_THAT(DescribeProblems(parsed.errors), Not(HasSubstr("canary")));
+}
+
+struct DocumentRow {
+  const char* text;
+  const char* words;
+};
+
+class DocumentErrors : public ::testing::TestWithParam<DocumentRow> {};
+
+TEST_P(DocumentErrors, AreSeen) {
+  const ParsedDocuments parsed = Parse(GetParam().text);
+
+  ASSERT_THAT(parsed.errors, SizeIs(1)) << DescribeProblems(parsed.errors);
+  EXPECT_THAT(parsed.errors[0].message(), HasSubstr(GetParam().words));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, DocumentErrors,
+    ::testing::Values(
+        DocumentRow{"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+                    "accepted are GitRepo, Cluster, ClusterGroup, Bundle, "
+                    "Secret"},
+        DocumentRow{"kind: gitrepo\n", "did you mean \"GitRepo\"?"},
+        DocumentRow{"metadata: {name: a}\n", "has no kind"},
+        DocumentRow{"apiVersion: v1\nkind: GitRepo\nmetadata: {name: a}\n",
+                    "must be \"fleet.cattle.io/v1alpha1\""},
+        DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n",
+                    "has no metadata.name"},
+        DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+                    "metadata: {name: A_b}\n",
+                    "not a valid name"},
+        DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+                    "metadata: {name: a, namespace: a/b}\n",
+                    "not a valid name"},
+        DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+                    "metadata: {name: a}\nspec: {paused: true}\n",
+                    "not supported yet"},
+        DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+                    "metadata: {name: a}\nspec: [1]\n",
+                    "must be a map"},
+        DocumentRow{"- just\n- a list\n", "is not a document"},
+        DocumentRow{"a: b: c\n", ""},
+        DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+                    "metadata: {name: a}\n---\n"
+                    "apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+                    "metadata: {name: a}\n",
+                    "is there twice"}));
+
+TEST(Documents, WarnsOfATypoWithTheNearestKey) {
+  const ParsedDocuments parsed = Parse(absl::StrCat(
+      "apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\n"
+      "metadata: {name: a}\nspec:\n  repo: https://h/r\n  pathes: [a]\n"));
+
+  EXPECT_THAT(parsed.errors, IsEmpty());
+  ASSERT_THAT(parsed.warnings, SizeIs(1));
+  EXPECT_EQ(parsed.warnings[0].line(), 6);
+  EXPECT_THAT(parsed.warnings[0].message(),
+              HasSubstr("did you mean \"paths\"?"));
+}
+
+TEST(Documents, FindsTheProblemsOfAllFilesAtOnce) {
+  const ParsedDocuments parsed = ParseDocuments(
+      {{"a.yaml", "kind: X\n"},
+       {"b.yaml", "a: [\n"},
+       {"c.yaml",
+        "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterGroup\n"
+        "metadata: {name: g}\nspec: {selector: {}}\n"}},
+      "");
+
+  ASSERT_THAT(parsed.errors, SizeIs(2));
+  EXPECT_EQ(parsed.errors[0].file(), "a.yaml");
+  EXPECT_EQ(parsed.errors[1].file(), "b.yaml");
+  EXPECT_GT(parsed.errors[1].line(), 0);
+  EXPECT_THAT(parsed.documents, SizeIs(1));
+}
+
+std::string SecretText(absl::string_view type, absl::string_view data) {
+  return absl::StrCat("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n",
+                      "type: ", type, "\n", data, "\n");
+}
+
+TEST(Documents, ReadsSecretsApartFromTheDocument) {
+  const ParsedDocuments parsed = Parse(SecretText(
+      "kubernetes.io/basic-auth",
+      absl::StrCat("data: {username: ", absl::Base64Escape("user"),
+                   "}\nstringData: {password: canary}")));
+
+  EXPECT_THAT(parsed.errors, IsEmpty());
+  ASSERT_THAT(parsed.documents, SizeIs(1));
+  const ParsedDocument& secret = parsed.documents[0];
+  EXPECT_EQ(secret.document.secret().type(), "kubernetes.io/basic-auth");
+  EXPECT_THAT(secret.document.SerializeAsString(), Not(HasSubstr("canary")));
+  ASSERT_EQ(secret.secret_data.entries_size(), 2);
+  EXPECT_EQ(secret.secret_data.entries(0).key(), "password");
+  EXPECT_EQ(secret.secret_data.entries(0).value(), "canary");
+  EXPECT_EQ(secret.secret_data.entries(1).value(), "user");
+}
+
+TEST(Documents, NeverRepeatsAValueOfASecret) {
+  for (const std::string& text :
+       {SecretText("kubernetes.io/basic-auth", "data: {password: can%ary}"),
+        SecretText("kubernetes.io/basic-auth", "data: {password: [canary]}"),
+        SecretText("kubernetes.io/ssh-auth", "stringData: {password: canary}"),
+        SecretText("Opaque", "stringData: {github_app_id: canary, "
+                             "password: canary}"),
+        SecretText("Opaque", "stringData: {other: canary}"),
+        SecretText("bootstrap", "stringData: {password: canary}"),
+        SecretText("Opaque", "stringData: {password: {a: canary}}"),
+        SecretText("Opaque", "stringData: canary")}) {
+    const ParsedDocuments parsed = Parse(text);
+    EXPECT_THAT(parsed.errors, Not(IsEmpty())) << text;
+    for (const auto* list : {&parsed.errors, &parsed.warnings}) {
+      EXPECT_THAT(DescribeProblems(*list), Not(HasSubstr("canary")));
+      EXPECT_THAT(DescribeProblems(*list), Not(HasSubstr("can%ary")));
+    }
+  }
+}
+
+TEST(Documents, SaysWhichKeyASecretLacks) {
+  const ParsedDocuments parsed =
+      Parse(SecretText("kubernetes.io/ssh-auth", "stringData: {password: x}"));
+
+  EXPECT_THAT(DescribeProblems(parsed.errors),
+              HasSubstr("needs the key ssh-privatekey"));
+}
+
+TEST(Documents, ReadsABundleWithItsFiles) {
+  // gzip of "hello\n".
+  const std::string packed = absl::Base64Escape(absl::HexStringToBytes(
+      "1f8b0800000000000003cb48cdc9c9e7020020303a3606000000"));
+  const ParsedDocuments parsed = Parse(absl::StrCat(
+      "apiVersion: fleet.cattle.io/v1alpha1\nkind: Bundle\n"
+      "metadata: {name: b}\nspec:\n  namespace: ns\n  resources:\n"
+      "  - {name: z.yaml, content: 'a: b'}\n"
+      "  - {name: d/a.txt, content: ",
+      packed, ", encoding: base64+gz}\n",
+      "  targets:\n  - clusterName: dev\n    namespace: other\n"));
+
+  EXPECT_THAT(parsed.errors, IsEmpty()) << DescribeProblems(parsed.errors);
+  ASSERT_THAT(parsed.documents, SizeIs(1));
+  const storage::v1::BundleSpec& spec =
+      parsed.documents[0].document.bundle();
+  ASSERT_EQ(spec.resources_size(), 2);
+  EXPECT_EQ(spec.resources(0).name(), "d/a.txt");
+  EXPECT_EQ(spec.resources(0).size(), 6);
+  EXPECT_THAT(parsed.documents[0].contents, ElementsAre("hello\n", "a: b"));
+  EXPECT_EQ(spec.options().namespace_(), "ns");
+  ASSERT_EQ(spec.targets_size(), 1);
+  EXPECT_EQ(spec.targets(0).options().namespace_(), "other");
+}
+
+TEST(Documents, RefusesBadFilesOfABundle) {
+  for (const char* resource :
+       {"{name: ../x, content: a}", "{name: /x, content: a}",
+        "{name: '', content: a}", "{name: a, content: '%', encoding: base64+gz}",
+        "{name: a, content: aGVsbG8=, encoding: base64+gz}",
+        "{name: a, content: a, encoding: rot13}", "7"}) {
+    const ParsedDocuments parsed = Parse(absl::StrCat(
+        "apiVersion: fleet.cattle.io/v1alpha1\nkind: Bundle\n"
+        "metadata: {name: b}\nspec:\n  resources:\n  - ",
+        resource, "\n"));
+    ASSERT_THAT(parsed.errors, SizeIs(1)) << resource;
+    EXPECT_EQ(parsed.errors[0].line(), 6) << resource;
+  }
+}
+
+TEST(Documents, ReadsDurationsAsGoWritesThem) {
+  EXPECT_THAT(ParseGoDuration("15s"), IsOkAndHolds(absl::Seconds(15)));
+  EXPECT_THAT(ParseGoDuration("1h30m"), IsOkAndHolds(absl::Minutes(90)));
+  EXPECT_THAT(ParseGoDuration("1.5s"),
+              IsOkAndHolds(absl::Milliseconds(1500)));
+  EXPECT_THAT(ParseGoDuration("3\xc2\xb5s"),
+              IsOkAndHolds(absl::Microseconds(3)));
+  EXPECT_THAT(ParseGoDuration("0"), IsOkAndHolds(absl::ZeroDuration()));
+  for (const char* bad : {"", "5", "1d", "-1s", "inf", "s", "1s ", "1w",
+                          "9999999999h"}) {
+    EXPECT_THAT(ParseGoDuration(bad),
+                StatusIs(absl::StatusCode::kInvalidArgument))
+        << bad;
+  }
+}
+
+TEST(Documents, KnowsKindsInEverySpelling) {
+  EXPECT_EQ(CanonicalKind("gitrepos"), "GitRepo");
+  EXPECT_EQ(CanonicalKind("ClusterGroup"), "ClusterGroup");
+  EXPECT_EQ(CanonicalKind("secret"), "Secret");
+  EXPECT_EQ(CanonicalKind("pod"), "");
+}
+
+}  // namespace
+}  // namespace flotilla::manager

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/documents/field_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+
+namespace flotilla::manager {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxShown = 80;
+constexpr size_t kMaxWord = 64;
+
+absl::string_view TypeName(const json& value) {
+  switch (value.type()) {
+    case json::value_t::object:
+      return "a map";
+    case json::value_t::array:
+      return "a list";
+    case json::value_t::string:
+      return "a string";
+    case json::value_t::boolean:
+      return "a boolean";
+    case json::value_t::number_integer:
+    case json::value_t::number_unsigned:
+    case json::value_t::number_float:
+      return "a number";
+    default:
+      return "null";
+  }
+}
+
+std::string WrongType(absl::string_view wanted, const json& value) {
+  std::string text =
+      absl::StrCat("must be ", wanted, ", and is ", TypeName(value));
+  if (wanted == "a string" && (value.is_boolean() || value.is_number())) {
+    absl::StrAppend(&text, "; write it in quotes");
+  }
+  return text;
+}
+
+std::string Escape(absl::string_view key) {
+  return absl::StrReplaceAll(key, {{"~", "~0"}, {"/", "~1"}});
+}
+
+// False, zero, empty, or an object of such values.
+bool IsDefault(const json& value, int depth = 0) {
+  switch (value.type()) {
+    case json::value_t::null:
+      return true;
+    case json::value_t::boolean:
+      return !value.get<bool>();
+    case json::value_t::number_integer:
+    case json::value_t::number_unsigned:
+    case json::value_t::number_float:
+      return value.get<double>() == 0;
+    case json::value_t::string:
+      return value.get_ref<const std::string&>().empty();
+    case json::value_t::array:
+      return value.empty();
+    case json::value_t::object:
+      if (depth > 8) return false;
+      for (const auto& item : value.items()) {
+        if (!IsDefault(item.value(), depth + 1)) return false;
+      }
+      return true;
+    default:
+      return false;
+  }
+}
+
+size_t EditDistance(absl::string_view a, absl::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1,
+                         diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string ShownText(absl::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, kMaxShown)) {
+    const auto u = static_cast<unsigned char>(c);
+    out.push_back(u < 0x20 || u == 0x7f ? '?' : c);
+  }
+  if (text.size() > kMaxShown) {
+    // Never half a character.
+    while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xc0) ==
+                               0x80) {
+      out.pop_back();
+    }
+    if (!out.empty() && static_cast<unsigned char>(out.back()) >= 0xc0) {
+      out.pop_back();
+    }
+    out += "...";
+  }
+  return out;
+}
+
+std::string PathOfPointer(absl::string_view pointer) {
+  std::string path;
+  bool first = true;
+  for (absl::string_view part : absl::StrSplit(pointer, '/')) {
+    if (first) {
+      first = false;
+      continue;
+    }
+    if (!part.empty() && std::all_of(part.begin(), part.end(),
+                                     [](char c) { return absl::ascii_isdigit(
+                                         static_cast<unsigned char>(c)); })) {
+      absl::StrAppend(&path, "[", part, "]");
+      continue;
+    }
+    if (!path.empty()) path.push_back('.');
+    absl::StrAppend(&path, ShownText(absl::StrReplaceAll(
+                               part, {{"~1", "/"}, {"~0", "~"}})));
+  }
+  return path;
+}
+
+std::string NearestWord(absl::string_view word,
+                        const std::vector<std::string>& known) {
+  if (word.empty() || word.size() > kMaxWord) return "";
+  const std::string lower = absl::AsciiStrToLower(word);
+  // A third of the letters may be wrong, and at least one.
+  size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
+  std::string best;
+  for (const std::string& candidate : known) {
+    const size_t distance =
+        EditDistance(lower, absl::AsciiStrToLower(candidate));
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+ProblemLog::ProblemLog(std::string file, std::string subject,
+                       const YamlDocument* document)
+    : file_(std::move(file)),
+      document_(document),
+      subject_(std::move(subject)) {}
+
+int ProblemLog::LineOf(absl::string_view pointer) const {
+  return document_ == nullptr ? 0 : document_->LineOf(pointer);
+}
+
+void ProblemLog::Error(absl::string_view pointer, absl::string_view message,
+                       absl::string_view code) {
+  Add(errors_, pointer, message, code);
+}
+
+void ProblemLog::Warning(absl::string_view pointer,
+                         absl::string_view message) {
+  Add(warnings_, pointer, message, "WARNING");
+}
+
+void ProblemLog::Add(std::vector<core::v1::Problem>& list,
+                     absl::string_view pointer, absl::string_view message,
+                     absl::string_view code) {
+  if (list.size() > kMaxProblems) return;
+  core::v1::Problem& problem = list.emplace_back();
+  problem.set_subject(subject_);
+  problem.set_file(file_);
+  if (list.size() > kMaxProblems) {
+    problem.set_code(std::string(code));
+    problem.set_message("there are more problems; put these right first");
+    return;
+  }
+  problem.set_code(std::string(code));
+  const std::string path = PathOfPointer(pointer);
+  problem.set_message(path.empty() ? std::string(message)
+                                   : absl::StrCat(path, ": ", message));
+  problem.set_line(static_cast<uint32_t>(std::max(0, LineOf(pointer))));
+}
+
+FieldReader::FieldReader(const json& object, std::string pointer,
+                         ProblemLog& log)
+    : object_(&object), pointer_(std::move(pointer)), log_(&log) {}
+
+bool FieldReader::Has(absl::string_view key) const {
+  if (!object_->is_object()) return false;
+  const auto it = object_->find(std::string(key));
+  return it != object_->end() && !it->is_null();
+}
+
+const json* FieldReader::Take(absl::string_view key) {
+  known_.emplace_back(key);
+  if (!object_->is_object()) return nullptr;
+  const auto it = object_->find(known_.back());
+  if (it == object_->end() || it->is_null()) return nullptr;
+  return &*it;
+}
+
+std::string FieldReader::PointerOf(absl::string_view key) const {
+  return absl::StrCat(pointer_, "/", Escape(key));
+}
+
+int FieldReader::LineOf(absl::string_view key) const {
+  return log_->LineOf(PointerOf(key));
+}
+
+void FieldReader::Error(absl::string_view key, absl::string_view message) {
+  log_->Error(key.empty() ? pointer_ : PointerOf(key), message);
+}
+
+void FieldReader::Warning(absl::string_view key, absl::string_view message) {
+  log_->Warning(key.empty() ? pointer_ : PointerOf(key), message);
+}
+
+std::string FieldReader::String(absl::string_view key) {
+  const json* value = Take(key);
+  if (value == nullptr) return "";
+  if (!value->is_string()) {
+    Error(key, WrongType("a string", *value));
+    return "";
+  }
+  return value->get<std::string>();
+}
+
+bool FieldReader::Bool(absl::string_view key) {
+  return OptionalBool(key).value_or(false);
+}
+
+std::optional<bool> FieldReader::OptionalBool(absl::string_view key) {
+  const json* value = Take(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_boolean()) {
+    Error(key, WrongType("true or false", *value));
+    return std::nullopt;
+  }
+  return value->get<bool>();
+}
+
+int64_t FieldReader::Int(absl::string_view key) {
+  const json* value = Take(key);
+  if (value == nullptr) return 0;
+  if (value->is_number_unsigned() &&
+      value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
+    Error(key, "is too large for a whole number");
+    return 0;
+  }
+  if (!value->is_number_integer()) {
+    Error(key, WrongType("a whole number", *value));
+    return 0;
+  }
+  return value->get<int64_t>();
+}
+
+std::vector<std::string> FieldReader::Strings(absl::string_view key) {
+  std::vector<std::string> strings;
+  const json* value = Take(key);
+  if (value == nullptr) return strings;
+  if (!value->is_array()) {
+    Error(key, WrongType("a list of strings", *value));
+    return strings;
+  }
+  for (size_t i = 0; i < value->size(); ++i) {
+    const json& item = (*value)[i];
+    if (!item.is_string()) {
+      log_->Error(absl::StrCat(PointerOf(key), "/", i),
+                  WrongType("a string", item));
+      // Keeps positions: lines are looked up by index.
+      strings.emplace_back();
+      continue;
+    }
+    strings.push_back(item.get<std::string>());
+  }
+  return strings;
+}
+
+std::map<std::string, std::string> FieldReader::StringMap(
+    absl::string_view key) {
+  std::map<std::string, std::string> strings;
+  const json* value = Take(key);
+  if (value == nullptr) return strings;
+  if (!value->is_object()) {
+    Error(key, WrongType("a map of strings", *value));
+    return strings;
+  }
+  for (const auto& item : value->items()) {
+    if (!item.value().is_string()) {
+      log_->Error(absl::StrCat(PointerOf(key), "/", Escape(item.key())),
+                  WrongType("a string", item.value()));
+      continue;
+    }
+    strings[item.key()] = item.value().get<std::string>();
+  }
+  return strings;
+}
+
+std::optional<FieldReader> FieldReader::Object(absl::string_view key) {
+  const json* value = Take(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_object()) {
+    Error(key, WrongType("a map", *value));
+    return std::nullopt;
+  }
+  return FieldReader(*value, PointerOf(key), *log_);
+}
+
+std::vector<FieldReader> FieldReader::Objects(absl::string_view key) {
+  std::vector<FieldReader> readers;
+  const json* value = Take(key);
+  if (value == nullptr) return readers;
+  if (!value->is_array()) {
+    Error(key, WrongType("a list of maps", *value));
+    return readers;
+  }
+  for (size_t i = 0; i < value->size(); ++i) {
+    std::string pointer = absl::StrCat(PointerOf(key), "/", i);
+    if (!(*value)[i].is_object()) {
+      log_->Error(pointer, WrongType("a map", (*value)[i]));
+      continue;
+    }
+    readers.emplace_back((*value)[i], std::move(pointer), *log_);
+  }
+  return readers;
+}
+
+const json* FieldReader::Value(absl::string_view key) { return Take(key); }
+
+void FieldReader::Unsupported(std::initializer_list<absl::string_view> keys) {
+  for (const absl::string_view key : keys) UnsupportedUnless(key, {});
+}
+
+void FieldReader::UnsupportedUnless(
+    absl::string_view key, std::initializer_list<absl::string_view> values) {
+  const json* value = Take(key);
+  if (value == nullptr || IsDefault(*value)) return;
+  if (value->is_string()) {
+    const auto& text = value->get_ref<const std::string&>();
+    for (const absl::string_view allowed : values) {
+      if (text == allowed) return;
+    }
+  }
+  log_->Error(PointerOf(key),
+              "is a field of Fleet that is known but not supported yet; "
+              "take it out",
+              "UNIMPLEMENTED");
+}
+
+void FieldReader::UnsupportedIfPresent(
+    std::initializer_list<absl::string_view> keys) {
+  for (const absl::string_view key : keys) {
+    if (Take(key) == nullptr) continue;
+    log_->Error(PointerOf(key),
+                "is a field of Fleet that is known but not supported yet; "
+                "take it out",
+                "UNIMPLEMENTED");
+  }
+}
+
+void FieldReader::Ignored(std::initializer_list<absl::string_view> keys) {
+  for (const absl::string_view key : keys) known_.emplace_back(key);
+}
+
+void FieldReader::Finish() {
+  if (!object_->is_object()) return;
+  for (const auto& item : object_->items()) {
+    if (std::find(known_.begin(), known_.end(), item.key()) != known_.end()) {
+      continue;
+    }
+    std::string message = "is not a known key and has no effect";
+    const std::string nearest = NearestWord(item.key(), known_);
+    if (!nearest.empty()) {
+      absl::StrAppend(&message, "; did you mean \"", nearest, "\"?");
+    }
+    log_->Warning(PointerOf(item.key()), message);
+  }
+}
+
+}  // namespace flotilla::manager

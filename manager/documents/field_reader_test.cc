@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/documents/field_reader.h"
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/yaml/documents.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace flotilla::manager {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+YamlDocument Yaml(absl::string_view text) {
+  absl::StatusOr<YamlDocument> document = ParseYaml(text);
+  EXPECT_TRUE(document.ok()) << document.status();
+  return *std::move(document);
+}
+
+TEST(FieldReader, GivesFieldsOfTheirTypes) {
+  const YamlDocument yaml =
+      Yaml("s: text\nb: true\ni: 7\nl: [a, b]\nm: {k: v}\n");
+  ProblemLog log("f.yaml", "subject", &yaml);
+  FieldReader reader(yaml.value, "", log);
+
+  EXPECT_EQ(reader.String("s"), "text");
+  EXPECT_TRUE(reader.Bool("b"));
+  EXPECT_EQ(reader.Int("i"), 7);
+  EXPECT_THAT(reader.Strings("l"), ElementsAre("a", "b"));
+  EXPECT_THAT(reader.StringMap("m"),
+              ElementsAre(::testing::Pair("k", "v")));
+  reader.Finish();
+
+  EXPECT_THAT(log.errors(), IsEmpty());
+  EXPECT_THAT(log.warnings(), IsEmpty());
+}
+
+TEST(FieldReader, TreatsNullAsAbsent) {
+  const YamlDocument yaml = Yaml("s: null\nl:\n");
+  ProblemLog log("f.yaml", "", &yaml);
+  FieldReader reader(yaml.value, "", log);
+
+  EXPECT_EQ(reader.String("s"), "");
+  EXPECT_THAT(reader.Strings("l"), IsEmpty());
+  EXPECT_FALSE(reader.Object("s").has_value());
+  EXPECT_THAT(log.errors(), IsEmpty());
+}
+
+TEST(FieldReader, SaysWhereAndThatAStringWantsQuotes) {
+  const YamlDocument yaml = Yaml("a: 1\nspec:\n  branch: 1.5\n");
+  ProblemLog log("dir/f.yaml", "GitRepo a/b", &yaml);
+  FieldReader root(yaml.value, "", log);
+  FieldReader spec = *root.Object("spec");
+
+  EXPECT_EQ(spec.String("branch"), "");
+
+  ASSERT_THAT(log.errors(), SizeIs(1));
+  EXPECT_EQ(log.errors()[0].file(), "dir/f.yaml");
+  EXPECT_EQ(log.errors()[0].line(), 3);
+  EXPECT_EQ(log.errors()[0].subject(), "GitRepo a/b");
+  EXPECT_THAT(log.errors()[0].message(), HasSubstr("spec.branch"));
+  EXPECT_THAT(log.errors()[0].message(), HasSubstr("quotes"));
+}
+
+TEST(FieldReader, WarnsOfAnUnknownKeyWithTheNearestOne) {
+  const YamlDocument yaml = Yaml("namspace: x\nzzzzzz: 1\n");
+  ProblemLog log("f.yaml", "", &yaml);
+  FieldReader reader(yaml.value, "", log);
+
+  reader.String("namespace");
+  reader.Finish();
+
+  ASSERT_THAT(log.warnings(), SizeIs(2));
+  EXPECT_THAT(log.warnings()[0].message(),
+              HasSubstr("did you mean \"namespace\"?"));
+  EXPECT_EQ(log.warnings()[0].line(), 1);
+  EXPECT_THAT(log.warnings()[1].message(),
+              ::testing::Not(HasSubstr("did you mean")));
+}
+
+TEST(FieldReader, RefusesAnUnsupportedKeyUnlessItHoldsItsDefault) {
+  const YamlDocument yaml = Yaml(
+      "a: false\nb: 0\nc: ''\nd: []\ne: {}\nf: {x: {y: null}}\n"
+      "g: true\nh: 15m\ni: 10m\nj: []\n");
+  ProblemLog log("f.yaml", "", &yaml);
+  FieldReader reader(yaml.value, "", log);
+
+  reader.Unsupported({"a", "b", "c", "d", "e", "f", "g"});
+  reader.UnsupportedUnless("h", {"15m"});
+  reader.UnsupportedUnless("i", {"15m"});
+  reader.UnsupportedIfPresent({"j", "k"});
+  reader.Finish();
+
+  ASSERT_THAT(log.errors(), SizeIs(3));
+  EXPECT_EQ(log.errors()[0].line(), 7);
+  EXPECT_EQ(log.errors()[0].code(), "UNIMPLEMENTED");
+  EXPECT_THAT(log.errors()[0].message(), HasSubstr("not supported yet"));
+  EXPECT_EQ(log.errors()[1].line(), 9);
+  EXPECT_EQ(log.errors()[2].line(), 10);
+  EXPECT_THAT(log.warnings(), IsEmpty());
+}
+
+TEST(FieldReader, KeepsControlCharactersOutOfMessages) {
+  EXPECT_EQ(ShownText("a\x1b[31mb\n"), "a?[31mb?");
+  EXPECT_EQ(ShownText(std::string(100, 'x')).size(), 83);
+}
+
+TEST(FieldReader, EndsAFloodOfProblems) {
+  std::string text;
+  for (int i = 0; i < 500; ++i) text += "k" + std::to_string(i) + ": 1\n";
+  const YamlDocument yaml = Yaml(text);
+  ProblemLog log("f.yaml", "", &yaml);
+  FieldReader reader(yaml.value, "", log);
+
+  reader.Finish();
+
+  ASSERT_THAT(log.warnings(), SizeIs(ProblemLog::kMaxProblems + 1));
+  EXPECT_THAT(log.warnings().back().message(), HasSubstr("more problems"));
+}
+
+TEST(FieldReader, FindsTheNearestWord) {
+  EXPECT_EQ(NearestWord("clusterselector", {"clusterSelector", "x"}),
+            "clusterSelector");
+  EXPECT_EQ(NearestWord("vales", {"values", "valuesFiles"}), "values");
+  EXPECT_EQ(NearestWord("q", {"values"}), "");
+}
+
+TEST(FieldReader, ShowsPointersAsPeopleWriteThem) {
+  EXPECT_EQ(PathOfPointer(""), "");
+  EXPECT_EQ(PathOfPointer("/spec/targets/0/name"), "spec.targets[0].name");
+  EXPECT_EQ(PathOfPointer("/metadata/labels/a~1b"), "metadata.labels.a/b");
+}
+
+}  // namespace
+}  // namespace flotilla::manager

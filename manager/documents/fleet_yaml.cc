@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/documents/fleet_yaml.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/yaml/documents.h"
+#include "manager/documents/field_reader.h"
+
+namespace flotilla::manager {
+namespace {
+
+YamlLimits FleetYamlLimits() {
+  YamlLimits limits;
+  limits.max_bytes = 4 << 20;
+  limits.max_nodes = 200000;
+  return limits;
+}
+
+void ReadRoot(FieldReader& root, FleetYaml& result) {
+  result.name = root.String("name");
+  if (!result.name.empty()) {
+    const std::string problem = DnsSubdomainProblem(result.name);
+    if (!problem.empty()) root.Error("name", problem);
+  }
+  ReadLabels(root, "labels", result.labels);
+  result.options = ReadDeployOptions(root, result.lines);
+  for (const char* key : {"targets", "targetCustomizations"}) {
+    for (FieldReader& target : root.Objects(key)) {
+      OptionLines& lines = result.customization_lines.emplace_back();
+      lines.literal_values = result.lines.literal_values;
+      *result.customizations.Add() = ReadBundleTarget(target, lines);
+    }
+  }
+  NameTargets(result.customizations);
+
+  if (root.Has("forceSyncGeneration")) {
+    root.Warning("forceSyncGeneration",
+                 "has no effect in fleet.yaml: that of the GitRepo counts");
+  }
+  root.Ignored({"forceSyncGeneration"});
+  root.UnsupportedUnless("targetCustomizationMode", {"FirstMatch"});
+  // An empty list means something else than none.
+  root.UnsupportedIfPresent({"overrideTargets", "rolloutStrategy"});
+  root.Unsupported({"annotations", "paused", "dependsOn", "imageScans",
+                    "targetRestrictions", "resources", "contentsId",
+                    "helmOpOptions", "valuesHash"});
+  root.Finish();
+}
+
+}  // namespace
+
+FleetYaml ParseFleetYaml(absl::string_view text, absl::string_view file,
+                         absl::string_view subject) {
+  FleetYaml result;
+  absl::StatusOr<YamlDocument> document = ParseYaml(text, FleetYamlLimits());
+  if (!document.ok()) {
+    core::v1::Problem& problem = result.errors.emplace_back();
+    problem.set_code(absl::StatusCodeToString(document.status().code()));
+    problem.set_message(YamlErrorText(document.status()));
+    problem.set_subject(std::string(subject));
+    problem.set_file(std::string(file));
+    problem.set_line(
+        static_cast<uint32_t>(std::max(0, YamlErrorLine(document.status()))));
+    return result;
+  }
+  ProblemLog log(std::string(file), std::string(subject), &*document);
+  if (document->value.is_object()) {
+    FieldReader root(document->value, "", log);
+    ReadRoot(root, result);
+  } else if (!document->value.is_null()) {
+    log.Error("", "must be a map of keys");
+  }
+  result.errors = log.errors();
+  result.warnings = log.warnings();
+  return result;
+}
+
+}  // namespace flotilla::manager

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Whether a target means a cluster (spec 4.1). All criteria that are there must
+// hold, those of groups by one and the same group. No criteria: never.
+
+#ifndef FLOTILLA_MANAGER_TARGETING_CLUSTER_MATCHER_H_
+#define FLOTILLA_MANAGER_TARGETING_CLUSTER_MATCHER_H_
+
+#include <string>
+#include <vector>
+
+#include "flotilla/storage/v1/storage.pb.h"
+#include "manager/targeting/label_selector.h"
+
+namespace flotilla::manager {
+
+struct TargetGroup {
+  std::string name;
+  LabelMap labels;
+};
+
+// What targeting knows of a cluster.
+struct TargetCluster {
+  std::string name;
+  LabelMap labels;
+  // Groups that it belongs to.
+  std::vector<TargetGroup> groups;
+};
+
+bool TargetMatches(const storage::v1::Target& target,
+                   const TargetCluster& cluster);
+
+}  // namespace flotilla::manager
+
+#endif  // FLOTILLA_MANAGER_TARGETING_CLUSTER_MATCHER_H_

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What `flotilla render DIR` renders: the bundles that one cluster would get of
+// a tree that is taken as a repository with one target that matches. Blocks as
+// FileTree does.
+
+#ifndef FLOTILLA_MANAGER_TARGETING_RENDER_INPUTS_H_
+#define FLOTILLA_MANAGER_TARGETING_RENDER_INPUTS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "flotilla/core/v1/core.pb.h"
+#include "flotilla/storage/v1/storage.pb.h"
+#include "manager/bundle/bundle_builder.h"
+#include "manager/gitsync/file_tree.h"
+#include "manager/targeting/cluster_matcher.h"
+
+namespace flotilla::manager {
+
+struct RenderInput {
+  std::string bundle;     // Name.
+  std::string directory;  // In the tree.
+  std::string target_name;
+  // Merged for the cluster.
+  storage::v1::DeployOptions options;
+  // With their bytes; `digest` is empty.
+  std::vector<ContentFile> files;
+};
+
+struct RenderInputList {
+  std::vector<RenderInput> bundles;  // Sorted by name.
+  // Bundles that a customization keeps from the cluster (doNotDeploy).
+  std::vector<std::string> not_deployed;
+  // Nothing is to be rendered when there is one.
+  std::vector<core::v1::Problem> errors;
+  std::vector<core::v1::Problem> warnings;
+};
+
+// `repository` is the GitRepo's name, from which bundles get theirs.
+RenderInputList ReadRenderInputs(FileTree& tree, absl::string_view repository,
+                                 const TargetCluster& cluster);
+
+}  // namespace flotilla::manager
+
+#endif  // FLOTILLA_MANAGER_TARGETING_RENDER_INPUTS_H_
