@@ -24,6 +24,7 @@ _PATCH_TYPES = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 class ApiError(Exception):
@@ -164,7 +165,7 @@ class KubeClient:
 
     def watch(
         self, kind, namespace=None, labels=None, resource_version=None,
-        timeout=30, api_version=None,
+        timeout=30, api_version=None, metadata_only=False,
     ):
         """Yields (type, object); ends when `timeout` seconds are over.
 
@@ -180,7 +181,10 @@ class KubeClient:
         deadline = time.monotonic() + timeout
         connection = self._connect(timeout)
         try:
-            connection.request("GET", path, headers=self._headers())
+            headers = self._headers()
+            if metadata_only:
+                headers["Accept"] = _METADATA
+            connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             if response.status != 200:
                 body = response.read().decode("utf-8", "replace")
