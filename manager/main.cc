@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `flotilla-manager`: flags, the real world, ManagerProcess, run.
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/synchronization/mutex.h"
+#include "common/env/posix/posix_clock.h"
+#include "common/env/posix/posix_random.h"
+#include "common/env/posix/posix_subprocess.h"
+#include "common/event/real_loop.h"
+#include "common/event/thread_worker_pool.h"
+#include "common/log/log.h"
+#include "common/version/version.h"
+#include "manager/manager_process.h"
+#include "manager/render/worker_path.h"
+
+namespace {
+
+// $XDG_DATA_HOME/flotilla/manager, else ~/.local/share/flotilla/manager.
+std::string DefaultDataDir() {
+  const char* base = std::getenv("XDG_DATA_HOME");
+  if (base != nullptr && *base != '\0') {
+    return std::string(base) + "/flotilla/manager";
+  }
+  const char* home = std::getenv("HOME");
+  return std::string(home == nullptr ? "." : home) +
+         "/.local/share/flotilla/manager";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  flotilla::manager::ManagerOptions options;
+  options.data_dir = DefaultDataDir();
+  std::error_code ignored;
+  options.render_worker = flotilla::manager::FindRenderWorker(
+      std::filesystem::read_symlink("/proc/self/exe", ignored).string());
+  std::string log_format = "text";
+  CLI::App app("Brings what lies in Git onto many Kubernetes clusters",
+               "flotilla-manager");
+  app.add_option("--data-dir", options.data_dir, "Where everything is kept")
+      ->capture_default_str();
+  app.add_option("--listen", options.listen, "Address for agents")
+      ->capture_default_str();
+  app.add_option("--admin-listen", options.admin_listen,
+                 "Address for people; loopback only")
+      ->capture_default_str();
+  app.add_option("--render-worker", options.render_worker,
+                 "Program that renders charts");
+  app.add_option("--log-format", log_format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}));
+  app.set_version_flag("--version", flotilla::kVersion);
+  CLI11_PARSE(app, argc, argv);
+  flotilla::LogOptions log;
+  log.format = log_format == "json" ? flotilla::LogFormat::kJson
+                                    : flotilla::LogFormat::kText;
+  flotilla::SetLogOptions(log);
+
+  flotilla::RealLoop loop;
+  flotilla::PosixClock clock;
+  flotilla::PosixRandom random;
+  flotilla::PosixSubprocesses subprocesses;
+  int code = EXIT_SUCCESS;
+  {
+    flotilla::ThreadWorkerPool workers(loop, 4);
+    flotilla::ThreadWorkerPool git_workers(loop, 4);
+    auto process = flotilla::manager::ManagerProcess::Create(
+        {loop, workers, git_workers, clock, random, subprocesses}, options);
+    if (!process.ok()) {
+      std::cerr << "error: " << process.status().message() << "\n";
+      return EXIT_FAILURE;
+    }
+    bool stopping = false;
+    loop.CatchSignals({SIGINT, SIGTERM}, [&](int) {
+      if (stopping) return;
+      stopping = true;
+      FLOTILLA_LOG(INFO) << "stopping";
+      (*process)->Shutdown([&loop] { loop.Stop(); });
+    });
+    FLOTILLA_LOG(INFO) << "flotilla-manager ready: agents connect to port "
+                       << (*process)->agent_port() << " of " << options.listen
+                       << ", people to port " << (*process)->admin_port()
+                       << " of " << options.admin_listen << ", data in "
+                       << options.data_dir;
+    loop.RunUntilStopped();
+  }
+  return code;
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/manager_process.h"
+
+#include <filesystem>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/blob/directory_blob_store.h"
+#include "common/crypto/sealed_box.h"
+#include "common/log/log.h"
+#include "common/rpc/server.h"
+#include "common/status/status_macros.h"
+#include "common/version/version.h"
+#include "manager/admin/admin_actions.h"
+#include "manager/admin/admin_service.h"
+#include "manager/admin/read_model.h"
+#include "manager/bundle/bundle_controller.h"
+#include "manager/documents/document_registry.h"
+#include "manager/documents/secret_seal.h"
+#include "manager/gitsync/git_poller.h"
+#include "manager/gitsync/libgit2_repository.h"
+#include "manager/render/render_controller.h"
+#include "manager/render/worker_renderer.h"
+#include "manager/rollout/rollout_controller.h"
+#include "manager/status/status_database.h"
+#include "manager/status/status_recorder.h"
+#include "manager/store/records.h"
+#include "manager/store/sqlite_store.h"
+#include "manager/stream/agent_service.h"
+#include "manager/stream/certificate_authority.h"
+#include "manager/stream/enrolment.h"
+#include "manager/stream/identity_registry.h"
+#include "manager/stream/session_hub.h"
+#include "manager/targeting/targeting_controller.h"
+
+namespace flotilla::manager {
+namespace {
+
+constexpr absl::Duration kDrainLimit = absl::Seconds(2);
+constexpr int kMaxAdminBytes = 64 << 20;
+
+absl::Status MakeDirectory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!error) {
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all,
+                                 error);
+  }
+  if (error) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "data directory ", path, ": ", error.message(),
+        "; choose another with --data-dir, or make it writable"));
+  }
+  return absl::OkStatus();
+}
+
+AgentPresence PresenceOf(const SessionHub& hub, const std::string& cluster_id) {
+  const ClusterPresence known = hub.Presence(cluster_id);
+  AgentPresence presence;
+  presence.online = known.online;
+  presence.agent_version = known.agent_version;
+  if (known.last_seen != absl::InfinitePast()) {
+    presence.last_seen = known.last_seen;
+  }
+  const std::optional<SessionView> session = hub.SessionOf(cluster_id);
+  if (session.has_value()) {
+    presence.frames.emplace();
+    presence.frames->set_epoch(session->epoch);
+    for (const auto& [frame, n] : session->counts.received) {
+      (*presence.frames->mutable_received())[frame] = n;
+    }
+    for (const auto& [frame, n] : session->counts.sent) {
+      (*presence.frames->mutable_sent())[frame] = n;
+    }
+  }
+  return presence;
+}
+
+}  // namespace
+
+// In the order of dependencies: what comes later may use what comes earlier,
+// and is destroyed first.
+struct ManagerProcess::Parts {
+  explicit Parts(World w) : world(w) {}
+
+  World world;
+  std::unique_ptr<SealedBox> box;
+  std::unique_ptr<SqliteStore> store;
+  std::unique_ptr<StatusDatabase> status;
+  std::unique_ptr<DirectoryBlobStore> blobs;
+  std::unique_ptr<CertificateAuthority> authority;
+  std::unique_ptr<Libgit2Repository> git;
+
+  // Write handles of the families whose writers take them by reference.
+  std::optional<FamilyWriter> source_writer;
+  std::optional<FamilyWriter> cluster_writer;
+  std::optional<FamilyWriter> token_writer;
+  std::optional<FamilyWriter> session_writer;
+  std::optional<FamilyWriter> facts_writer;
+  std::optional<FamilyWriter> highwater_writer;
+
+  std::optional<DocumentRegistry> documents;
+  std::optional<GitPoller> poller;
+  std::optional<BundleController> bundles;
+  std::optional<TargetingController> targeting;
+  std::optional<WorkerRenderer> renderer;
+  std::optional<RenderController> rendering;
+  std::optional<RolloutController> rollout;
+  std::optional<StatusRecorder> recorder;
+  std::optional<IdentityRegistry> identities;
+  std::optional<Enrolment> enrolment;
+  std::optional<SessionHub> hub;
+  std::optional<ReadModel> model;
+  std::optional<AgentService> agent_service;
+  std::optional<AdminService> admin_service;
+  std::unique_ptr<RpcServer> agent_server;
+  std::unique_ptr<RpcServer> admin_server;
+
+  void BuildStages(const ManagerOptions& options);
+  absl::Status StartServers(const ManagerOptions& options);
+};
+
+void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
+  Loop& loop = world.loop;
+  WorkerPool& workers = world.workers;
+  source_writer.emplace(*store, kSourceFamily);
+  cluster_writer.emplace(*store, kClusterFamily);
+  token_writer.emplace(*store, kTokenFamily);
+  session_writer.emplace(*store, kSessionFamily);
+  facts_writer.emplace(*store, kFactsFamily);
+  highwater_writer.emplace(*store, kHighWaterFamily);
+
+  documents.emplace(loop, workers, *store,
+                    FamilyWriter(*store, kDocumentFamily), *blobs, *box,
+                    world.clock, world.random);
+  poller.emplace(loop, *store, *source_writer, *git, world.clock, world.random,
+                 [this](const storage::v1::Document& secret) {
+                   return OpenSecret(*box, secret);
+                 });
+  bundles.emplace(loop, workers, *store, FamilyWriter(*store, kBundleFamily),
+                  *blobs, *git, world.random);
+  targeting.emplace(loop, *store, FamilyWriter(*store, kDesiredFamily));
+  WorkerRendererOptions render_options;
+  render_options.worker_path = options.render_worker;
+  renderer.emplace(loop, world.subprocesses, render_options);
+  rendering.emplace(loop, workers, *store,
+                    FamilyWriter(*store, kRenderedFamily), *blobs, *renderer,
+                    *box);
+  rollout.emplace(loop, *store, FamilyWriter(*store, kReleasedFamily));
+  recorder.emplace(loop, workers, world.clock, *store,
+                   FamilyWriter(*store, kObservedFamily), *status);
+  identities.emplace(loop, *store, *cluster_writer);
+  enrolment.emplace(Enrolment::Collaborators{loop, world.clock, world.random,
+                                             *store, *token_writer,
+                                             *identities, *authority});
+  SessionHub::Options hub_options;
+  hub_options.on_notice = [](const std::string& text) {
+    FLOTILLA_LOG(INFO) << text;
+  };
+  hub.emplace(
+      SessionHub::Collaborators{loop, world.clock, world.random, *store,
+                                *session_writer, *facts_writer,
+                                *highwater_writer, *identities, *blobs,
+                                workers, *recorder},
+      std::move(hub_options));
+  ReadModelSources sources;
+  sources.presence = [this](const std::string& cluster_id) {
+    return PresenceOf(*hub, cluster_id);
+  };
+  sources.last_poll = [this](const std::string& workspace,
+                             const std::string& name) {
+    const auto state = poller->StateOf(workspace, name);
+    return state.has_value() ? state->last_poll_time : std::nullopt;
+  };
+  sources.rejection = [this](const std::string& cluster_id,
+                             const std::string& bundle_id) {
+    return recorder->Rejection(cluster_id, bundle_id);
+  };
+  model.emplace(*store, world.clock, std::move(sources));
+}
+
+absl::Status ManagerProcess::Parts::StartServers(
+    const ManagerOptions& options) {
+  ASSIGN_OR_RETURN(CertificateAuthority::ServerIdentity identity,
+                   authority->MakeServerIdentity(world.clock.Now()));
+  agent_service.emplace(world.loop, *hub, *enrolment);
+  ServerOptions agents;
+  agents.address = options.listen;
+  agents.tls.key = identity.key_pem;
+  agents.tls.certificate = identity.certificate_pem;
+  agents.tls.client_ca = authority->certificate().Pem();
+  ASSIGN_OR_RETURN(agent_server, RpcServer::Start(world.loop, agents,
+                                                  {&*agent_service}));
+
+  admin::v1::GetVersionResponse version;
+  version.set_version(kVersion);
+  version.set_store_id(store->store_id());
+  version.set_agent_address(options.listen);
+  admin_service.emplace(
+      world.loop, world.workers, *model, *status,
+      MakeAdminActions(world.workers, *model, *documents, *poller, *enrolment,
+                       world.clock),
+      version);
+  ServerOptions people;
+  people.address = options.admin_listen;
+  people.max_receive_bytes = kMaxAdminBytes;
+  ASSIGN_OR_RETURN(admin_server, RpcServer::Start(world.loop, people,
+                                                  {&*admin_service}));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
+    World world, const ManagerOptions& options) {
+  auto parts = std::make_unique<Parts>(world);
+  const std::string& dir = options.data_dir;
+  RETURN_IF_ERROR(MakeDirectory(dir));
+  // First: it holds off a second manager on the same directory.
+  ASSIGN_OR_RETURN(parts->store, SqliteStore::Open(world.loop, world.random,
+                                                   dir + "/store.db"));
+  ASSIGN_OR_RETURN(parts->box, SealedBox::Create(dir + "/key", world.random));
+  ASSIGN_OR_RETURN(parts->status, StatusDatabase::Open(dir + "/status.db"));
+  ASSIGN_OR_RETURN(parts->blobs,
+                   DirectoryBlobStore::Open(dir + "/blobs", *parts->box));
+  ASSIGN_OR_RETURN(parts->authority,
+                   CertificateAuthority::LoadOrCreate(dir + "/ca", *parts->box,
+                                                      world.clock.Now()));
+  ASSIGN_OR_RETURN(parts->git,
+                   Libgit2Repository::Create(world.git_workers, world.clock,
+                                             world.random, dir + "/git"));
+  parts->BuildStages(options);
+  RETURN_IF_ERROR(parts->StartServers(options));
+  return std::unique_ptr<ManagerProcess>(
+      new ManagerProcess(std::move(parts)));
+}
+
+ManagerProcess::ManagerProcess(std::unique_ptr<Parts> parts)
+    : parts_(std::move(parts)) {}
+
+ManagerProcess::~ManagerProcess() { parts_->git->CutAll(); }
+
+int ManagerProcess::agent_port() const { return parts_->agent_server->port(); }
+
+int ManagerProcess::admin_port() const { return parts_->admin_server->port(); }
+
+void ManagerProcess::Shutdown(absl::AnyInvocable<void()> done) {
+  Parts* parts = parts_.get();
+  parts->hub->Drain(kDrainLimit, [parts, done = std::move(done)]() mutable {
+    parts->agent_server->Shutdown(
+        kDrainLimit, [parts, done = std::move(done)]() mutable {
+          parts->admin_server->Shutdown(kDrainLimit, std::move(done));
+        });
+  });
+}
+
+}  // namespace flotilla::manager

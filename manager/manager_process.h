@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ManagerProcess is the manager's composition root: it builds all parts in the
+// order of their dependencies, owns them, and connects the few that speak to
+// one another elsewhere than in the store. No logic.
+//
+// Data directory: key (seals secrets), store.db, status.db, ca/, blobs/, git/.
+
+#ifndef FLOTILLA_MANAGER_MANAGER_PROCESS_H_
+#define FLOTILLA_MANAGER_MANAGER_PROCESS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "common/env/clock.h"
+#include "common/env/random.h"
+#include "common/env/subprocess.h"
+#include "common/event/loop.h"
+#include "common/event/worker_pool.h"
+
+namespace flotilla::manager {
+
+struct ManagerOptions {
+  // Made if absent, mode 0700.
+  std::string data_dir;
+  // Of the agents' listener; port 0 takes a free one.
+  std::string listen = "127.0.0.1:7443";
+  // Of the admin listener; loopback only.
+  std::string admin_listen = "127.0.0.1:7444";
+  // The render worker's program.
+  std::string render_worker;
+};
+
+// Loop-affine.
+class ManagerProcess {
+ public:
+  // The world. Not owned; must outlive the process. Git has threads of its own:
+  // a silent server must not hold up the rest.
+  struct World {
+    Loop& loop;
+    WorkerPool& workers;
+    WorkerPool& git_workers;
+    const Clock& clock;
+    Random& random;
+    Subprocesses& subprocesses;
+  };
+
+  // Opens the data directory and the listeners. Blocks. Errors say what is
+  // wrong with which path or address, and what to do.
+  static absl::StatusOr<std::unique_ptr<ManagerProcess>> Create(
+      World world, const ManagerOptions& options);
+  ~ManagerProcess();
+  ManagerProcess(const ManagerProcess&) = delete;
+  ManagerProcess& operator=(const ManagerProcess&) = delete;
+
+  int agent_port() const;
+  int admin_port() const;
+
+  // Says goodbye to agents and ends all calls; `done` runs on the loop.
+  // REQUIRES: called once, before destruction, while the loop runs.
+  void Shutdown(absl::AnyInvocable<void()> done);
+
+ private:
+  struct Parts;
+
+  explicit ManagerProcess(std::unique_ptr<Parts> parts);
+
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace flotilla::manager
+
+#endif  // FLOTILLA_MANAGER_MANAGER_PROCESS_H_
