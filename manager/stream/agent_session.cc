@@ -651,7 +651,10 @@ AgentSession::Step AgentSession::OnReportStored(uint64_t seq,
 }
 
 void AgentSession::OnFacts(const agent::v1::FactsPage& page, Step& step) {
-  if (!facts_.has_value()) facts_.emplace();
+  if (!facts_.has_value() || page.facts_digest() != facts_digest_) {
+    facts_.emplace();
+    facts_digest_ = page.facts_digest();
+  }
   if (static_cast<size_t>(facts_->kinds_size()) +
           static_cast<size_t>(page.facts().kinds_size()) >
       kMaxFactKinds) {

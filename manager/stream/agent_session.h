@@ -233,7 +233,8 @@ class AgentSession {
   uint64_t last_seq_ = 0;
   uint64_t report_ack_ = 0;
   uint64_t report_ack_sent_ = 0;
-  std::optional<core::v1::ClusterFacts> facts_;
+  std::optional<core::v1::ClusterFacts> facts_;  // Pages so far.
+  std::string facts_digest_;
 
   std::optional<agent::v1::Welcome> welcome_;
   std::optional<agent::v1::Goodbye> goodbye_;
