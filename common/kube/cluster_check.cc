@@ -172,7 +172,7 @@ class Checks {
         objects_(objects) {}
 
   bool Run() {
-    CheckServer();
+    if (!CheckServer()) return false;
     CheckApplyAndWatch();
     CheckErrors();
     CheckDrift();
@@ -291,7 +291,8 @@ class Checks {
                         objects_ / seconds, first_error.ToString()));
   }
 
-  void CheckServer() {
+  // False when there is no use in going on.
+  bool CheckServer() {
     auto begin = std::chrono::steady_clock::now();
     const auto version =
         Await<ServerVersion>([&](KubeClient::Done<ServerVersion> done) {
@@ -302,6 +303,7 @@ class Checks {
                                        version->git_version,
                                        Seconds(begin) * 1000)
                      : version.status().ToString());
+    if (!version.ok()) return false;
     begin = std::chrono::steady_clock::now();
     const auto first = Discover();
     const double first_ms = Seconds(begin) * 1000;
@@ -314,6 +316,7 @@ class Checks {
         ok ? absl::StrFormat("%d kinds, %.1f ms, again %.1f ms",
                              (*first)->kinds().size(), first_ms, second_ms)
            : first.status().ToString());
+    return ok;
   }
 
   void CheckApplyAndWatch() {
