@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -107,7 +109,6 @@ absl::Status DiskError(const GitError& error, absl::string_view what) {
     return absl::ResourceExhaustedError(
         absl::StrCat(text, "; free space in the data directory"));
   }
-  if (error.code == GIT_ENOTFOUND) return absl::NotFoundError(text);
   return absl::DataLossError(text);
 }
 
@@ -126,6 +127,10 @@ absl::Status InitLibrary() {
           GIT_CONFIG_LEVEL_GLOBAL, GIT_CONFIG_LEVEL_PROGRAMDATA}) {
       git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, level, "");
     }
+    // Its SSH looks for $HOME/.ssh/known_hosts and fails when there is no
+    // HOME, as in a system service. What is in that file does not matter:
+    // OnCertificate() decides.
+    setenv("HOME", "/nonexistent", /*overwrite=*/0);
     // Nothing of a repository is run, so it does not matter who owns one that
     // file:// names.
     git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
@@ -154,6 +159,8 @@ class Libgit2Repository::Clones {
     absl::Mutex fetch_mu;
     absl::Mutex read_mu;
     RepositoryPtr reader ABSL_GUARDED_BY(read_mu);
+    // A reader met damage: the next fetch begins with a new clone.
+    std::atomic<bool> damaged{false};
   };
 
   Clones(const Clock& clock, std::string directory, std::string salt,
@@ -198,11 +205,12 @@ namespace {
 class CommitTree : public FileTree {
  public:
   // `lock` guards `repository`, which other trees of the clone use too; `keep`
-  // keeps it alive.
+  // keeps it and `damaged` alive.
   CommitTree(std::shared_ptr<void> keep, absl::Mutex& lock,
-             RepositoryPtr repository, const git_oid& root)
-      : keep_(std::move(keep)), mu_(lock), repository_(std::move(repository)),
-        root_(root) {}
+             std::atomic<bool>& damaged, RepositoryPtr repository,
+             const git_oid& root)
+      : keep_(std::move(keep)), mu_(lock), damaged_(damaged),
+        repository_(std::move(repository)), root_(root) {}
 
  protected:
   absl::StatusOr<std::vector<RawEntry>> ReadDirectory(
@@ -230,7 +238,7 @@ class CommitTree : public FileTree {
     }
     git_odb* raw_odb = nullptr;
     int code = git_repository_odb(&raw_odb, repository_.get());
-    if (code != 0) return DiskError(LastError(code), "reading the clone");
+    if (code != 0) return Damage(LastError(code), directory);
     const OdbPtr odb(raw_odb);
     std::vector<RawEntry> out;
     out.reserve(count);
@@ -252,8 +260,7 @@ class CommitTree : public FileTree {
           size_t size = 0;
           code = git_odb_read_header(&size, &type, odb.get(), entry_id);
           if (code != 0 || type != GIT_OBJECT_BLOB) {
-            return DiskError(LastError(code),
-                             absl::StrCat("reading \"", directory, "\""));
+            return Damage(LastError(code), directory);
           }
           raw.size = size;
           raw.blob_id = Hex(entry_id);
@@ -283,14 +290,14 @@ class CommitTree : public FileTree {
     const std::unique_ptr<git_tree_entry, Deleter<git_tree_entry_free>> entry(
         raw_entry);
     if (code != 0) {
-      return DiskError(LastError(code), absl::StrCat("reading \"", path, "\""));
+      return Damage(LastError(code), path);
     }
     git_blob* raw_blob = nullptr;
     code = git_blob_lookup(&raw_blob, repository_.get(),
                            git_tree_entry_id(entry.get()));
     const BlobPtr blob(raw_blob);
     if (code != 0) {
-      return DiskError(LastError(code), absl::StrCat("reading \"", path, "\""));
+      return Damage(LastError(code), path);
     }
     const auto size = static_cast<uint64_t>(git_blob_rawsize(blob.get()));
     if (size > max_bytes) {
@@ -315,13 +322,21 @@ class CommitTree : public FileTree {
     git_tree* raw = nullptr;
     const int code = git_tree_lookup(&raw, repository_.get(), &id);
     if (code != 0) {
-      return DiskError(LastError(code), absl::StrCat("reading \"", path, "\""));
+      return Damage(LastError(code), path);
     }
     return TreePtr(raw);
   }
 
+  absl::Status Damage(const GitError& error, absl::string_view path) {
+    absl::Status status =
+        DiskError(error, absl::StrCat("reading \"", path, "\""));
+    if (absl::IsDataLoss(status)) damaged_ = true;
+    return status;
+  }
+
   const std::shared_ptr<void> keep_;
   absl::Mutex& mu_;
+  std::atomic<bool>& damaged_;
   const RepositoryPtr repository_ ABSL_GUARDED_BY(mu_);
   const git_oid root_;
 };
@@ -848,14 +863,19 @@ absl::StatusOr<FetchedCommit> Libgit2Repository::Clones::Fetch(
         url.display));
   }
 
-  ASSIGN_OR_RETURN(const RepositoryPtr repository, OpenForFetch(*clone));
-  auto found = Download(attempt, repository.get());
-  if (absl::IsDataLoss(found.status())) {
-    // Our copy is damaged; the next fetch begins with a new one.
-    std::error_code removed;
-    std::filesystem::remove_all(clone->path, removed);
-    absl::MutexLock read_lock(&clone->read_mu);
-    clone->reader = nullptr;
+  RepositoryPtr repository;
+  absl::StatusOr<git_oid> found = absl::DataLossError("");
+  // The second time with a new clone, when the first turns out to be damaged.
+  for (int i = 0; i < 2 && absl::IsDataLoss(found.status()); ++i) {
+    if (i > 0 || clone->damaged.exchange(false)) {
+      repository = nullptr;
+      std::error_code removed;
+      std::filesystem::remove_all(clone->path, removed);
+      absl::MutexLock read_lock(&clone->read_mu);
+      clone->reader = nullptr;
+    }
+    ASSIGN_OR_RETURN(repository, OpenForFetch(*clone));
+    found = Download(attempt, repository.get());
   }
   RETURN_IF_ERROR(found.status());
 
@@ -916,7 +936,7 @@ absl::StatusOr<std::unique_ptr<FileTree>> Libgit2Repository::Clones::OpenTree(
     const CommitPtr commit(raw_commit);
     if (code != 0) continue;
     return std::unique_ptr<FileTree>(std::make_unique<CommitTree>(
-        clone, clone->read_mu, clone->reader,
+        clone, clone->read_mu, clone->damaged, clone->reader,
         *git_commit_tree_id(commit.get())));
   }
   return absl::NotFoundError(absl::StrCat(

@@ -364,7 +364,6 @@ TEST_F(Libgit2RepositoryTest, DamagedClonesAreMadeAgain) {
   // All objects are gone, the refs are not.
   fs::remove_all(clones() + "/" + commit->clone_id + ".git/objects/pack");
   Open();
-  (void)Fetch(Source());
   commit = Fetch(Source());
   ASSERT_THAT(commit, IsOk());
   EXPECT_THAT(Tree(*commit)->Read("f", 10), IsOkAndHolds("1"));
