@@ -69,7 +69,7 @@ class Case:
         head = self.commit(files or {})
         self.cleanups.callback(self.leave)
         self.document()
-        scene.wait_ready(git_repo=self.name, count=1, commit=head)
+        self.ready(head)
 
     def leave(self):
         scene.delete("gitrepo", self.name, True)
@@ -103,16 +103,19 @@ class Case:
         self.sync()
         return head
 
-    def next_good_commit(self, files=None, seconds=60):
+    def next_good_commit(self, files=None):
         """What must go through without help."""
         if self.repo is None:
             return
         head = self.commit(files or {})
         self.sync()
-        scene.wait_ready(
-            git_repo=self.name, count=1, commit=head, timeout=seconds
-        )
+        self.ready(head)
         self.expect_settings()
+
+    def ready(self, head):
+        scene.wait_ready(
+            git_repo=self.name, count=len(self.spec["paths"]), commit=head
+        )
 
     def expect_settings(self):
         live = self.live("settings")
@@ -333,7 +336,7 @@ class Faults:
             head = case.broken({})
             yield {}
         # What was refused follows without a new commit.
-        scene.wait_ready(git_repo=case.name, count=1, commit=head)
+        case.ready(head)
         case.expect_settings()
 
     def throttled(self, case):
@@ -341,7 +344,7 @@ class Faults:
         with throttled(case.cluster):
             head = case.broken({})
             yield {}
-        scene.wait_ready(git_repo=case.name, count=1, commit=head)
+        case.ready(head)
         case.expect_settings()
 
     def failing_pod(self, case):
@@ -587,10 +590,11 @@ class KillTest(unittest.TestCase):
         scene.sync(self.name)
         self.ready(head)
 
-    def ready(self, head, bundles=1 + OBJECTS // 3):
+    def ready(self, head, bundles=1 + OBJECTS // 3, changes=True):
         try:
             scene.wait_ready(
-                git_repo=self.name, count=bundles, commit=head, timeout=90
+                git_repo=self.name, count=bundles, commit=head,
+                changes=changes, timeout=90,
             )
         except TimeoutError as error:
             self.fail(f"{error}\n{scene.log_tails()}")
@@ -633,7 +637,7 @@ class KillTest(unittest.TestCase):
             self.kill_three_times(
                 program, lambda n: self.count() <= self.OBJECTS - n
             )
-            self.ready(head, 1)
+            self.ready(head, 1, changes=False)
             wait_until(lambda: self.count() == 0, 60, "end of the objects")
 
         self.assertEqual(

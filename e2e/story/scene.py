@@ -168,22 +168,40 @@ class Scene:
             )
 
     def wait_ready(
-        self, git_repo=None, bundle=None, count=None, commit=None, timeout=60,
+        self, git_repo=None, bundle=None, count=None, commit=None,
+        changes=True, timeout=60,
     ):
         """Waits until all deployments are Ready; returns them.
 
         `count` is their number, that of all clusters by default; `commit`
-        the one that they must have come to.
+        the one that the GitRepo must have come to. A deployment keeps the
+        commit that last changed it, so at least one bundle must have this one
+        in all clusters, unless it `changes` none.
         """
         count = len(self.labels) if count is None else count
         seen = []
 
+        def arrived():
+            repo = self.git_repo(git_repo)
+            if repo.get("commit", {}).get("id") != commit:
+                return False
+            changed = {
+                d["bundle"] for d in seen if d["commit"]["id"] == commit
+            }
+            return (
+                repo["state"] == "Ready" and bool(changed) == changes
+                and all(
+                    d["commit"]["id"] == commit
+                    for d in seen if d["bundle"] in changed
+                )
+            )
+
         def ready():
             seen[:] = self.deployments(git_repo, bundle)
-            return len(seen) == count and all(
-                found["state"] == "Ready"
-                and (commit is None or found["commit"]["id"] == commit)
-                for found in seen
+            return (
+                len(seen) == count
+                and all(found["state"] == "Ready" for found in seen)
+                and (commit is None or arrived())
             )
 
         try:

@@ -62,11 +62,6 @@ class StoryTest(unittest.TestCase):
         )
         return repo
 
-    def follow(self, repo_or_head, count=1):
-        head = getattr(repo_or_head, "head", lambda: repo_or_head)()
-        scene.sync(self.name)
-        scene.wait_ready(git_repo=self.name, count=count, commit=head)
-
     def live(self, name, kind="ConfigMap"):
         return self.dev.find(kind, name, self.name)
 
@@ -91,7 +86,8 @@ class DeliveryTest(StoryTest):
 
         repo.move("apps/old", "apps/new")
         head = repo.commit(message="rename")
-        self.follow(head)
+        scene.sync(self.name)
+        scene.wait_ready(git_repo=self.name, count=1, commit=head)
         wait_until(
             lambda: [d["bundle"] for d in scene.deployments(self.name)]
             == [f"{self.name}-apps-new"], 30, "the new bundle alone",
@@ -114,10 +110,8 @@ class DeliveryTest(StoryTest):
         with self.subTest("a commit that changes nothing here"):
             head = repo.commit({"README.md": "hello"}, "docs only")
             scene.sync(self.name)
-            wait_until(
-                lambda: scene.git_repo(self.name)["commit"]["id"] == head
-                and scene.git_repo(self.name)["state"] == "Ready",
-                30, "the new commit",
+            scene.wait_ready(
+                git_repo=self.name, count=1, commit=head, changes=False
             )
             self.assertEqual(
                 scene.deployments(self.name)[0]["generation"],
