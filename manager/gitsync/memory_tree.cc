@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -27,6 +28,8 @@ absl::StatusOr<std::vector<FileTree::RawEntry>> MemoryTree::ReadDirectory(
     entry.kind = slash == std::string::npos ? kind : RawEntry::Kind::kDirectory;
     if (entry.kind == RawEntry::Kind::kFile) {
       entry.size = files_.at(path).size();
+      // Equal for equal bytes only.
+      entry.blob_id = absl::BytesToHexString(files_.at(path));
     }
     found[entry.name] = entry;
   };
