@@ -562,7 +562,8 @@ struct Libgit2Repository::Clones::Attempt {
           "no space left in the data directory; free some");
     }
     if (url.transport == GitUrl::Transport::kSsh &&
-        (has("EOF") || has("not found") || has("does not exist"))) {
+        (has("EOF") || has("not found") || has("does not exist") ||
+         has("does not appear to be"))) {
       return absl::NotFoundError(absl::StrCat(
           "the server of ", at,
           " has no such repository, or this key may not read it; check "
