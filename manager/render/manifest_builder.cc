@@ -137,7 +137,7 @@ void AddFile(absl::string_view name, absl::string_view bytes,
 // Directories that are bundles or charts of their own (spec 6.7), "x/".
 std::set<std::string> ForeignDirectories(const RenderInput& input) {
   std::set<std::string> directories;
-  for (const BundleContent& file : input.files) {
+  for (const RenderFile& file : input.files) {
     if (Directory(file.name).empty()) continue;
     if (IsFleetYaml(file.name) || Base(file.name) == kChartFile) {
       directories.insert(Directory(file.name));
@@ -162,7 +162,7 @@ void PlanRaw(const RenderInput& input, RenderPlan* plan) {
   bool has_template = false;
   render::v1::RenderRequest request;
   for (size_t i = 0; i < input.files.size(); ++i) {
-    const BundleContent& file = input.files[i];
+    const RenderFile& file = input.files[i];
     if (absl::StartsWith(file.name, "overlays/") || IsFleetYaml(file.name) ||
         IsInside(foreign, file.name)) {
       continue;
@@ -284,7 +284,7 @@ class ManifestMaker {
     }
   }
 
-  void AddRawFile(const BundleContent& file) {
+  void AddRawFile(const RenderFile& file) {
     absl::StatusOr<std::vector<YamlDocument>> documents =
         ParseYamlDocuments(file.bytes, ObjectLimits());
     if (!documents.ok()) {
@@ -755,7 +755,7 @@ std::string ReleaseNamespace(const storage::v1::DeployOptions& options) {
 
 RenderPlan PlanRender(const RenderInput& input) {
   RenderPlan plan;
-  for (const BundleContent& file : input.files) {
+  for (const RenderFile& file : input.files) {
     for (const char* name :
          {"kustomization.yaml", "kustomization.yml", "Kustomization"}) {
       if (file.name == name) {
@@ -779,7 +779,7 @@ RenderPlan PlanRender(const RenderInput& input) {
   const std::string chart_file = absl::StrCat(plan.chart_directory, kChartFile);
   const bool is_chart =
       std::any_of(input.files.begin(), input.files.end(),
-                  [&chart_file](const BundleContent& file) {
+                  [&chart_file](const RenderFile& file) {
                     return file.name == chart_file;
                   });
   if (!is_chart) {
@@ -797,7 +797,7 @@ RenderPlan PlanRender(const RenderInput& input) {
     return plan;
   }
   render::v1::RenderRequest request;
-  for (const BundleContent& file : input.files) {
+  for (const RenderFile& file : input.files) {
     absl::string_view name = file.name;
     if (absl::ConsumePrefix(&name, plan.chart_directory)) {
       AddFile(name, file.bytes, &request);

@@ -29,7 +29,7 @@
 namespace flotilla::manager {
 
 // A file of a bundle, with its content.
-struct BundleContent {
+struct RenderFile {
   std::string name;
   std::string bytes;
 };
@@ -43,7 +43,7 @@ struct RenderInput {
   std::string revision;
   // Directory in the repository, put before file names in problems.
   std::string directory;
-  std::vector<BundleContent> files;
+  std::vector<RenderFile> files;
   // Effective options of the deployment.
   storage::v1::DeployOptions options;
   storage::v1::TriState source_correct_drift =

@@ -23,7 +23,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-RenderInput Input(std::vector<BundleContent> files) {
+RenderInput Input(std::vector<RenderFile> files) {
   RenderInput input;
   input.workspace = "fleet-default";
   input.bundle_name = "simple";

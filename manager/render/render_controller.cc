@@ -1,0 +1,599 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/render/render_controller.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/crypto/sha256.h"
+#include "common/log/log.h"
+#include "manager/store/records.h"
+
+namespace flotilla::manager {
+namespace {
+
+using storage::v1::BundleRevision;
+using storage::v1::Desired;
+using storage::v1::Facts;
+using storage::v1::Rendered;
+
+// Bounds the size of one commit.
+constexpr size_t kPairsPerCommit = 500;
+constexpr absl::Duration kFirstRetry = absl::Seconds(2);
+constexpr absl::Duration kLongestRetry = absl::Seconds(60);
+// How long blobs that were there are taken to be there still.
+constexpr absl::Duration kVerifiedFor = absl::Seconds(10);
+constexpr char kTransientCode[] = "UNAVAILABLE";
+// A bundle that unpacks to more is not rendered.
+constexpr uint64_t kMaxBundleBytes = 100 << 20;
+
+std::string ClusterOf(absl::string_view pair) {
+  return std::string(pair.substr(0, pair.find('/')));
+}
+
+std::string RevisionKey(const Desired& desired) {
+  return BundleRevisionKey(desired.bundle_id(), desired.revision());
+}
+
+bool HasTransientProblem(const Rendered& rendered) {
+  return std::any_of(rendered.problems().begin(), rendered.problems().end(),
+                     [](const core::v1::Problem& problem) {
+                       return problem.code() == kTransientCode;
+                     });
+}
+
+// A stream of its own for each deployment, for ever the same.
+std::string RandomSeed(absl::string_view key, const Desired& desired) {
+  return Sha256(absl::StrCat(Sha256(key), desired.cluster_id(), "/",
+                             desired.bundle_id()));
+}
+
+absl::Status LoadFiles(const BlobStore& blobs, const BundleRevision& bundle,
+                       std::vector<RenderFile>* files) {
+  uint64_t total = 0;
+  for (const storage::v1::BundleFile& file : bundle.files()) {
+    total += file.size();
+    if (total > kMaxBundleBytes) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the bundle's files have more than ",
+                       kMaxBundleBytes >> 20, " MiB"));
+    }
+    absl::StatusOr<std::string> bytes = blobs.Get(file.blob_digest());
+    if (!bytes.ok()) {
+      return absl::Status(bytes.status().code(),
+                          absl::StrCat("reading ", file.name(), ": ",
+                                       bytes.status().message()));
+    }
+    files->push_back({file.name(), *std::move(bytes)});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+RenderController::RenderController(Loop& loop, WorkerPool& pool, Store& store,
+                                   FamilyWriter rendered, BlobStore& blobs,
+                                   Renderer& renderer,
+                                   RenderControllerOptions options)
+    : options_(std::move(options)),
+      loop_(loop),
+      pool_(pool),
+      blobs_(blobs),
+      renderer_(renderer),
+      writer_(std::move(rendered)),
+      retry_(loop.CreateTimer([this] {
+        dirty_.insert(failed_.begin(), failed_.end());
+        failed_.clear();
+        Wake();
+      })),
+      revisions_(
+          store, kBundleFamily,
+          [this](const std::string& key, const BundleRevision*) {
+            OnRevision(key);
+          },
+          [this] { Wake(); },
+          [](const std::string& key) {
+            const absl::StatusOr<BundleRecord> kind = ClassifyBundleKey(key);
+            return kind.ok() && *kind == BundleRecord::kRevision;
+          }),
+      facts_(
+          store, kFactsFamily,
+          [this](const std::string& key, const Facts*) { OnFacts(key); },
+          [this] { Wake(); }),
+      rendered_(store, kRenderedFamily, nullptr, [this] { Wake(); }),
+      desired_(
+          store, kDesiredFamily,
+          [this](const std::string& key, const Desired* desired) {
+            OnDesired(key, desired);
+          },
+          [this] { Wake(); }) {}
+
+RenderController::~RenderController() { *alive_ = false; }
+
+void RenderController::OnDesired(const std::string& key,
+                                 const Desired* desired) {
+  Pair pair = key.substr(sizeof(kDesiredFamily) - 1);
+  if (desired == nullptr) gone_.insert(pair);
+  dirty_.insert(std::move(pair));
+}
+
+void RenderController::OnFacts(const std::string& key) {
+  const std::string prefix = DesiredPrefix(
+      absl::string_view(key).substr(sizeof(kFactsFamily) - 1));
+  const auto& map = desired_.map();
+  for (auto it = map.lower_bound(prefix);
+       it != map.end() && absl::StartsWith(it->first, prefix); ++it) {
+    dirty_.insert(it->first.substr(sizeof(kDesiredFamily) - 1));
+  }
+}
+
+void RenderController::OnRevision(const std::string& key) {
+  const auto waiting = missing_.find(key);
+  if (waiting == missing_.end()) return;
+  dirty_.insert(waiting->second.begin(), waiting->second.end());
+  missing_.erase(waiting);
+}
+
+void RenderController::Wake() {
+  const bool idle = dirty_.empty() && finished_.empty() && gone_.empty();
+  if (posted_ || (idle && orphans_collected_)) return;
+  if (!desired_.loaded() || !rendered_.loaded() || !facts_.loaded() ||
+      !revisions_.loaded()) {
+    return;
+  }
+  posted_ = true;
+  loop_.Post([this, alive = alive_] {
+    if (!*alive) return;
+    posted_ = false;
+    Run();
+  });
+}
+
+void RenderController::CollectOrphans() {
+  orphans_collected_ = true;
+  for (const auto& [key, record] : rendered_.map()) {
+    Pair pair = key.substr(sizeof(kRenderedFamily) - 1);
+    if (desired_.Find(absl::StrCat(kDesiredFamily, pair)) == nullptr) {
+      gone_.insert(std::move(pair));
+    }
+  }
+}
+
+void RenderController::Run() {
+  if (!orphans_collected_) CollectOrphans();
+  while (!dirty_.empty()) {
+    const Pair pair = *dirty_.begin();
+    dirty_.erase(dirty_.begin());
+    Consider(pair);
+  }
+  Commit();
+}
+
+bool RenderController::IsCurrent(const Desired& desired,
+                                 const Rendered* rendered,
+                                 const Facts& facts) const {
+  return rendered != nullptr && rendered->revision() == desired.revision() &&
+         rendered->options_digest() == desired.options_digest() &&
+         rendered->facts_digest() == facts.digest() &&
+         !HasTransientProblem(*rendered);
+}
+
+void RenderController::Consider(const Pair& pair) {
+  const auto busy = busy_.find(pair);
+  if (busy != busy_.end()) {
+    busy->second = true;
+    return;
+  }
+  const Desired* desired = desired_.Find(absl::StrCat(kDesiredFamily, pair));
+  // What is to be removed stays as it is.
+  if (desired == nullptr ||
+      desired->removal() != core::v1::DELETE_CAUSE_UNSPECIFIED) {
+    return;
+  }
+  gone_.erase(pair);
+  const Facts* facts = facts_.Find(FactsKey(ClusterOf(pair)));
+  if (facts == nullptr) return;
+  if (IsCurrent(*desired, rendered_.Find(absl::StrCat(kRenderedFamily, pair)),
+                *facts)) {
+    return;
+  }
+  const std::string revision_key = RevisionKey(*desired);
+  const BundleRevision* bundle = revisions_.Find(revision_key);
+  if (bundle == nullptr) {
+    missing_[revision_key].insert(pair);
+    return;
+  }
+
+  auto job = std::make_shared<Job>();
+  job->pair = pair;
+  job->share_key = absl::StrCat(revision_key, "/", desired->options_digest());
+  job->desired = *desired;
+  job->bundle = *bundle;
+  job->facts_digest = facts->digest();
+  job->input.workspace = desired->workspace();
+  job->input.bundle_name = desired->bundle_name();
+  job->input.bundle_id = desired->bundle_id();
+  job->input.revision = desired->revision();
+  job->input.directory = bundle->directory();
+  job->input.options = desired->options();
+  job->input.source_correct_drift = bundle->source_correct_drift();
+  job->input.facts = facts->facts();
+  job->input.random_seed = RandomSeed(options_.random_key, *desired);
+  job->input.now_unix_seconds = desired->commit().time().seconds();
+
+  ResultPtr shared = FindResult(*job);
+  if (shared != nullptr) {
+    busy_[pair] = false;
+    if (loop_.MonotonicNow() - shared->verified_at < kVerifiedFor) {
+      Finish(std::move(job), std::move(shared));
+      return;
+    }
+    CheckShared(std::move(job), std::move(shared));
+    return;
+  }
+  // The first one renders; what comes after it waits for what it finds.
+  const auto rendering = sharing_.find(job->share_key);
+  if (rendering != sharing_.end()) {
+    rendering->second.push_back(pair);
+    return;
+  }
+  if (slots_used_ >= options_.max_jobs) {
+    deferred_.insert(pair);
+    return;
+  }
+  ++slots_used_;
+  job->has_slot = true;
+  sharing_[job->share_key];
+  busy_[pair] = false;
+  Load(std::move(job));
+}
+
+void RenderController::CheckShared(JobPtr job,
+                                   ResultPtr result) {
+  // Blobs that nothing names any more may have been removed.
+  auto digests = result->blob_digests;
+  if (!result->manifest_digest.empty()) {
+    digests.push_back(result->manifest_digest);
+  }
+  pool_.Submit<bool>(
+      [this_blobs = &blobs_, digests = std::move(digests)] {
+        return std::all_of(digests.begin(), digests.end(),
+                           [this_blobs](const std::string& digest) {
+                             return this_blobs->Contains(digest);
+                           });
+      },
+      [this, alive = alive_, job, result](bool there) {
+        if (!*alive) return;
+        if (there) {
+          result->verified_at = loop_.MonotonicNow();
+          Finish(job, result);
+          return;
+        }
+        Forget(job->share_key, result);
+        busy_.erase(job->pair);
+        dirty_.insert(job->pair);
+        Wake();
+      });
+}
+
+void RenderController::Load(JobPtr job) {
+  ++render_count_;
+  pool_.Submit<absl::Status>(
+      [this_blobs = &blobs_, job] {
+        absl::Status status =
+            LoadFiles(*this_blobs, job->bundle, &job->input.files);
+        if (status.ok()) job->plan = PlanRender(job->input);
+        return status;
+      },
+      [this, alive = alive_, job](absl::Status status) {
+        if (*alive) OnLoaded(job, std::move(status));
+      });
+}
+
+void RenderController::OnLoaded(JobPtr job, absl::Status status) {
+  if (!status.ok()) {
+    FinishWithError(job, status, !absl::IsResourceExhausted(status));
+    return;
+  }
+  if (!job->plan.problems.empty()) {
+    auto result = std::make_shared<Result>();
+    result->problems = job->plan.problems;
+    Finish(job, std::move(result));
+    return;
+  }
+  if (!job->plan.chart.has_value()) {
+    Build(std::move(job));
+    return;
+  }
+  renderer_.Render(
+      *std::move(job->plan.chart),
+      [this, alive = alive_,
+       job](absl::StatusOr<render::v1::RenderResponse> response) {
+        if (*alive) OnResponse(job, std::move(response));
+      });
+}
+
+void RenderController::OnResponse(
+    JobPtr job, absl::StatusOr<render::v1::RenderResponse> response) {
+  if (!response.ok()) {
+    const bool chart_is_to_blame =
+        absl::IsResourceExhausted(response.status()) ||
+        absl::IsDeadlineExceeded(response.status());
+    FinishWithError(job, response.status(), !chart_is_to_blame);
+    return;
+  }
+  job->has_response = true;
+  job->response = *std::move(response);
+  Build(std::move(job));
+}
+
+void RenderController::Build(JobPtr job) {
+  pool_.Submit<absl::StatusOr<ResultPtr>>(
+      [this_blobs = &blobs_,
+       job]() -> absl::StatusOr<ResultPtr> {
+        BuiltManifest built =
+            BuildManifest(job->input, job->plan,
+                          job->has_response ? &job->response : nullptr);
+        auto result = std::make_shared<Result>();
+        result->problems = std::move(built.problems);
+        result->warnings = std::move(built.warnings);
+        result->kinds_asked = std::move(built.kinds_asked);
+        result->uses_capabilities = built.uses_capabilities;
+        result->facts_digest =
+            FactsDigest(job->input.facts, result->kinds_asked,
+                        result->uses_capabilities);
+        if (built.uses_random) result->random_seed = job->input.random_seed;
+        result->from_chart = job->has_response;
+        result->now_unix_seconds = job->input.now_unix_seconds;
+        if (!result->problems.empty()) return {std::move(result)};
+
+        std::vector<BlobStore::Blob> blobs;
+        for (ManifestBlob& blob : built.blobs) {
+          blobs.push_back({std::move(blob.bytes), blob.secret});
+        }
+        blobs.push_back({SerializeRecord(built.manifest), /*secret=*/false});
+        result->manifest_size = blobs.back().bytes.size();
+        absl::StatusOr<std::vector<std::string>> digests =
+            this_blobs->PutAll(blobs);
+        if (!digests.ok()) return digests.status();
+        result->blob_digests = *std::move(digests);
+        result->manifest_digest = result->blob_digests.back();
+        result->blob_digests.pop_back();
+        return {std::move(result)};
+      },
+      [this, alive = alive_,
+       job](absl::StatusOr<ResultPtr> result) {
+        if (!*alive) return;
+        if (result.ok()) {
+          Finish(job, *std::move(result));
+        } else {
+          FinishWithError(job, result.status(), /*transient=*/true);
+        }
+      });
+}
+
+void RenderController::FinishWithError(JobPtr job, const absl::Status& status,
+                                       bool transient) {
+  auto result = std::make_shared<Result>();
+  result->transient = transient;
+  core::v1::Problem problem;
+  problem.set_code(transient ? std::string(kTransientCode)
+                             : absl::StatusCodeToString(status.code()));
+  problem.set_message(std::string(status.message()));
+  problem.set_subject(absl::StrCat("Bundle ", job->desired.workspace(), "/",
+                                   job->desired.bundle_name()));
+  problem.set_file(job->bundle.directory());
+  result->problems.push_back(std::move(problem));
+  result->from_chart = true;
+  result->now_unix_seconds = job->input.now_unix_seconds;
+  if (transient) {
+    FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(10))
+        << "rendering " << job->desired.workspace() << "/"
+        << job->desired.bundle_name() << " for "
+        << job->desired.cluster_name() << ": " << status.message()
+        << "; trying again";
+  }
+  Finish(std::move(job), std::move(result));
+}
+
+void RenderController::Finish(JobPtr job,
+                              ResultPtr result) {
+  job->result = result;
+  if (job->has_slot) {
+    --slots_used_;
+    dirty_.merge(deferred_);
+    deferred_.clear();
+    result->verified_at = loop_.MonotonicNow();
+    const auto waiting = sharing_.find(job->share_key);
+    dirty_.insert(waiting->second.begin(), waiting->second.end());
+    sharing_.erase(waiting);
+  }
+  // The bytes are not needed any more.
+  job->input = RenderInput();
+  job->plan = RenderPlan();
+  job->response.Clear();
+  if (result->transient) {
+    failed_.insert(job->pair);
+    if (!retry_->armed()) {
+      retry_->Arm(std::min(kLongestRetry, kFirstRetry * (1 << failures_)));
+      failures_ = std::min(failures_ + 1, 5);
+    }
+  } else {
+    failures_ = 0;
+    Remember(job->share_key, result);
+  }
+  finished_.push_back(std::move(job));
+  Wake();
+}
+
+RenderController::ResultPtr RenderController::FindResult(
+    const Job& job) const {
+  const auto it = results_.find(job.share_key);
+  if (it == results_.end()) return nullptr;
+  for (const ResultPtr& result : it->second) {
+    if (!result->random_seed.empty() &&
+        result->random_seed != job.input.random_seed) {
+      continue;
+    }
+    if (result->from_chart &&
+        result->now_unix_seconds != job.input.now_unix_seconds) {
+      continue;
+    }
+    // Problems of the plan depend on no facts.
+    if (!result->facts_digest.empty() &&
+        result->facts_digest != FactsDigest(job.input.facts,
+                                            result->kinds_asked,
+                                            result->uses_capabilities)) {
+      continue;
+    }
+    return result;
+  }
+  return nullptr;
+}
+
+void RenderController::Remember(const std::string& share_key,
+                                ResultPtr result) {
+  Results& known = results_[share_key];
+  for (const ResultPtr& other : known) {
+    if (other == result) return;
+  }
+  result_order_.emplace_back(share_key, result);
+  known.push_front(std::move(result));
+  while (result_order_.size() > options_.max_results) {
+    Forget(result_order_.front().first, result_order_.front().second.lock());
+    result_order_.pop_front();
+  }
+}
+
+void RenderController::Forget(const std::string& share_key,
+                              const ResultPtr& result) {
+  const auto it = results_.find(share_key);
+  if (it == results_.end() || result == nullptr) return;
+  it->second.remove(result);
+  if (it->second.empty()) results_.erase(it);
+}
+
+Rendered RenderController::MakeRecord(const Job& job,
+                                      const Rendered* old) const {
+  // The last good manifest stays when this try failed.
+  Rendered record = old == nullptr ? Rendered() : *old;
+  record.set_revision(job.desired.revision());
+  record.set_options_digest(job.desired.options_digest());
+  record.set_facts_digest(job.facts_digest);
+  const Result& result = *job.result;
+  record.clear_problems();
+  record.clear_warnings();
+  for (const core::v1::Problem& problem : result.problems) {
+    *record.add_problems() = problem;
+  }
+  for (const core::v1::Problem& warning : result.warnings) {
+    *record.add_warnings() = warning;
+  }
+  if (!result.problems.empty()) return record;
+  const bool same = record.manifest_digest() == result.manifest_digest &&
+                    record.manifest_revision() == job.desired.revision();
+  record.set_manifest_digest(result.manifest_digest);
+  record.set_manifest_size(result.manifest_size);
+  record.set_manifest_revision(job.desired.revision());
+  // The commit that brought this manifest, not one that left it as it was.
+  if (!same) *record.mutable_commit() = job.desired.commit();
+  record.clear_blob_digests();
+  for (const std::string& digest : result.blob_digests) {
+    record.add_blob_digests(digest);
+  }
+  return record;
+}
+
+void RenderController::Commit() {
+  if (committing_) return;
+  std::vector<Compare> compares;
+  std::vector<Op> ops;
+  std::vector<Pair> pairs;
+  while (!finished_.empty() && ops.size() < kPairsPerCommit) {
+    const JobPtr job = std::move(finished_.back());
+    finished_.pop_back();
+    const auto busy = busy_.find(job->pair);
+    if (busy != busy_.end()) {
+      if (busy->second) dirty_.insert(job->pair);
+      busy_.erase(busy);
+    }
+    const std::string desired_key = absl::StrCat(kDesiredFamily, job->pair);
+    const Desired* desired = desired_.Find(desired_key);
+    if (desired == nullptr) {
+      gone_.insert(job->pair);
+      continue;
+    }
+    if (desired->revision() != job->desired.revision() ||
+        desired->options_digest() != job->desired.options_digest()) {
+      // Overtaken: looked at again.
+      dirty_.insert(job->pair);
+      continue;
+    }
+    const std::string key = absl::StrCat(kRenderedFamily, job->pair);
+    const Rendered* old = rendered_.Find(key);
+    std::string bytes = SerializeRecord(MakeRecord(*job, old));
+    if (old != nullptr && SerializeRecord(*old) == bytes) continue;
+    compares.push_back({desired_key, desired_.ModRevision(desired_key)});
+    compares.push_back({key, rendered_.ModRevision(key)});
+    ops.push_back(Op::Put(key, std::move(bytes)));
+    pairs.push_back(job->pair);
+  }
+  while (!gone_.empty() && ops.size() < kPairsPerCommit) {
+    const Pair pair = *gone_.begin();
+    gone_.erase(gone_.begin());
+    const std::string desired_key = absl::StrCat(kDesiredFamily, pair);
+    const std::string key = absl::StrCat(kRenderedFamily, pair);
+    if (desired_.Find(desired_key) != nullptr ||
+        rendered_.Find(key) == nullptr || busy_.contains(pair)) {
+      continue;
+    }
+    compares.push_back({desired_key, 0});
+    compares.push_back({key, rendered_.ModRevision(key)});
+    ops.push_back(Op::Delete(key));
+    pairs.push_back(pair);
+  }
+  if (ops.empty()) {
+    Wake();
+    return;
+  }
+  committing_ = true;
+  writer_.Txn(std::move(compares), std::move(ops),
+              [this, alive = alive_, pairs = std::move(pairs)](
+                  absl::StatusOr<int64_t> revision) mutable {
+                if (*alive) OnCommitted(std::move(revision), std::move(pairs));
+              });
+}
+
+void RenderController::OnCommitted(absl::StatusOr<int64_t> revision,
+                                   std::vector<Pair> pairs) {
+  committing_ = false;
+  if (!revision.ok()) {
+    for (const Pair& pair : pairs) {
+      if (desired_.Find(absl::StrCat(kDesiredFamily, pair)) == nullptr) {
+        gone_.insert(pair);
+      }
+    }
+    if (!absl::IsFailedPrecondition(revision.status())) {
+      FLOTILLA_LOG(ERROR) << "writing what was rendered: "
+                          << revision.status().message() << "; trying again";
+      failed_.insert(pairs.begin(), pairs.end());
+      if (!retry_->armed()) retry_->Arm(kFirstRetry);
+      return;
+    }
+    dirty_.insert(pairs.begin(), pairs.end());
+  }
+  Wake();
+}
+
+std::string RenderController::DebugString() const {
+  return absl::StrCat("render: ", dirty_.size(), " to look at, ", busy_.size(),
+                      " in work, ", failed_.size(), " to try again, ",
+                      result_order_.size(), " results, ", render_count_,
+                      " renders");
+}
+
+}  // namespace flotilla::manager
