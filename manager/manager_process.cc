@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/blob/directory_blob_store.h"
+#include "common/crypto/private_file.h"
 #include "common/crypto/sealed_box.h"
 #include "common/log/log.h"
 #include "common/rpc/server.h"
@@ -40,6 +41,7 @@ namespace flotilla::manager {
 namespace {
 
 constexpr absl::Duration kDrainLimit = absl::Seconds(2);
+constexpr size_t kRandomKeyBytes = 32;
 constexpr int kMaxAdminBytes = 64 << 20;
 
 absl::Status MakeDirectory(const std::string& path) {
@@ -55,6 +57,23 @@ absl::Status MakeDirectory(const std::string& path) {
         "; choose another with --data-dir, or make it writable"));
   }
   return absl::OkStatus();
+}
+
+// The seed of charts' random functions: as lasting as the data directory, or
+// every generated password would change.
+absl::StatusOr<std::string> LoadRandomKey(const std::string& path,
+                                          Random& random) {
+  absl::StatusOr<std::string> key = ReadPrivateFile(path);
+  if (key.ok() && key->size() == kRandomKeyBytes) return key;
+  if (key.ok()) {
+    return absl::DataLossError(absl::StrCat(
+        path, ": damaged; restore it from a backup, or move it away and accept "
+              "that charts generate new passwords"));
+  }
+  if (!absl::IsNotFound(key.status())) return key.status();
+  std::string fresh = random.Bytes(kRandomKeyBytes);
+  RETURN_IF_ERROR(WritePrivateFile(path, fresh));
+  return fresh;
 }
 
 AgentPresence PresenceOf(const SessionHub& hub, const std::string& cluster_id) {
@@ -88,6 +107,7 @@ struct ManagerProcess::Parts {
 
   World world;
   std::unique_ptr<SealedBox> box;
+  std::string random_key;
   std::unique_ptr<SqliteStore> store;
   std::unique_ptr<StatusDatabase> status;
   std::unique_ptr<DirectoryBlobStore> blobs;
@@ -148,7 +168,7 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
   renderer.emplace(loop, world.subprocesses, render_options);
   rendering.emplace(loop, workers, *store,
                     FamilyWriter(*store, kRenderedFamily), *blobs, *renderer,
-                    *box);
+                    RenderControllerOptions{random_key});
   rollout.emplace(loop, *store, FamilyWriter(*store, kReleasedFamily));
   recorder.emplace(loop, workers, world.clock, *store,
                    FamilyWriter(*store, kObservedFamily), *status);
@@ -221,6 +241,8 @@ absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
   ASSIGN_OR_RETURN(parts->store, SqliteStore::Open(world.loop, world.random,
                                                    dir + "/store.db"));
   ASSIGN_OR_RETURN(parts->box, SealedBox::Create(dir + "/key", world.random));
+  ASSIGN_OR_RETURN(parts->random_key,
+                   LoadRandomKey(dir + "/random-key", world.random));
   ASSIGN_OR_RETURN(parts->status, StatusDatabase::Open(dir + "/status.db"));
   ASSIGN_OR_RETURN(parts->blobs,
                    DirectoryBlobStore::Open(dir + "/blobs", *parts->box));

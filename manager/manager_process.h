@@ -4,7 +4,8 @@
 // order of their dependencies, owns them, and connects the few that speak to
 // one another elsewhere than in the store. No logic.
 //
-// Data directory: key (seals secrets), store.db, status.db, ca/, blobs/, git/.
+// Data directory: key (seals secrets), random-key (charts' random functions),
+// store.db, status.db, ca/, blobs/, git/.
 
 #ifndef FLOTILLA_MANAGER_MANAGER_PROCESS_H_
 #define FLOTILLA_MANAGER_MANAGER_PROCESS_H_
