@@ -340,6 +340,8 @@ class Builder {
     content->directory = directory;
     content->fingerprint = fingerprint;
     const std::string options_file = ReadOptions(directory, entries, *content);
+    // A remote chart has said so already.
+    if (!content->yaml.errors.empty()) return content;
     CheckChart(directory, options_file, content->yaml.options.helm(),
                content->yaml.lines, *content);
     for (int i = 0; i < content->yaml.customizations.size(); ++i) {

@@ -182,7 +182,7 @@ TEST(BundleBuilder, MergesValuesFilesOverInlineValues) {
   const BuildResult result = Build({{"a/fleet.yaml", R"(
 helm:
   chart: .
-  values: {a: 1, m: {x: 1, y: 1}, l: [1, 2]}
+  values: {a: 1, m: {w: 1, x: 1}, l: [1, 2]}
   valuesFiles: [one.yaml, v/two.yaml]
 targetCustomizations:
 - clusterName: x
@@ -197,7 +197,7 @@ targetCustomizations:
   ASSERT_THAT(result.errors, IsEmpty());
   const FleetYaml& yaml = result.bundles[0].content->yaml;
   EXPECT_EQ(yaml.options.helm().values_json(),
-            R"({"a":1,"l":[3],"m":{"x":2,"y":1,"z":3}})");
+            R"({"a":1,"l":[3],"m":{"w":1,"x":2,"z":3}})");
   EXPECT_EQ(yaml.customizations[0].options().helm().values_json(),
             R"({"a":6})");
   EXPECT_THAT(FileNames(result.bundles[0]), ElementsAre("Chart.yaml"));
@@ -357,7 +357,7 @@ TEST(BundleBuilder, ReadsOnlyWhatChanged) {
 }
 
 TEST(BundleBuilder, KeepsLimits) {
-  MemoryTree tree({{"a.yaml", std::string(100, 'x')}, {"b.yaml", "x"}});
+  MemoryTree tree(Files{{"a.yaml", std::string(100, 'x')}, {"b.yaml", "x"}});
   BuildLimits limits;
 
   limits.max_file_bytes = 99;
@@ -371,11 +371,11 @@ TEST(BundleBuilder, KeepsLimits) {
 }
 
 TEST(BundleBuilder, PutsTheSettingsOfTheGitRepoIntoTheRevision) {
-  MemoryTree tree({{"fleet.yaml",
-                    "namespace: own\nlabels: {a: fleet, b: fleet}\n"
-                    "targetCustomizations:\n"
-                    "- {clusterName: x, namespace: custom}\n"},
-                   {"x.yaml", "x"}});
+  MemoryTree tree(Files{{"fleet.yaml",
+                         "namespace: own\nlabels: {a: fleet, b: fleet}\n"
+                         "targetCustomizations:\n"
+                         "- {clusterName: x, namespace: custom}\n"},
+                        {"x.yaml", "x"}});
   storage::v1::Document repo = GitRepo();
   repo.mutable_git_repo()->set_target_namespace("forced");
   repo.mutable_git_repo()->set_keep_resources(true);

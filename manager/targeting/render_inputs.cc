@@ -32,7 +32,7 @@ RenderInputList ReadRenderInputs(FileTree& tree, absl::string_view repository,
       result.not_deployed.push_back(bundle.name);
       continue;
     }
-    RenderInput& input = result.bundles.emplace_back();
+    BundleInput& input = result.bundles.emplace_back();
     input.bundle = bundle.name;
     input.directory = bundle.content->directory;
     input.target_name = std::move(resolved->target_name);

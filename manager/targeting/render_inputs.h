@@ -19,7 +19,7 @@
 
 namespace flotilla::manager {
 
-struct RenderInput {
+struct BundleInput {
   std::string bundle;     // Name.
   std::string directory;  // In the tree.
   std::string target_name;
@@ -30,7 +30,7 @@ struct RenderInput {
 };
 
 struct RenderInputList {
-  std::vector<RenderInput> bundles;  // Sorted by name.
+  std::vector<BundleInput> bundles;  // Sorted by name.
   // Bundles that a customization keeps from the cluster (doNotDeploy).
   std::vector<std::string> not_deployed;
   // Nothing is to be rendered when there is one.
