@@ -694,19 +694,35 @@ ClusterPresence SessionHub::Presence(const std::string& cluster_id) const {
   return presence;
 }
 
+SessionView SessionHub::ViewOf(const Connection& connection) {
+  SessionView view;
+  view.cluster_id = connection.peer.cluster_id;
+  view.epoch = connection.session->epoch();
+  view.address = connection.peer.address;
+  view.agent_version = connection.hello.agent_version();
+  view.counts = connection.session->counts();
+  return view;
+}
+
 std::vector<SessionView> SessionHub::Sessions() const {
   std::vector<SessionView> views;
   for (const auto& [id, connection] : connections_) {
     if (connection->phase != Connection::Phase::kOpen) continue;
-    SessionView view;
-    view.cluster_id = connection->peer.cluster_id;
-    view.epoch = connection->session->epoch();
-    view.address = connection->peer.address;
-    view.agent_version = connection->hello.agent_version();
-    view.counts = connection->session->counts();
-    views.push_back(std::move(view));
+    views.push_back(ViewOf(*connection));
   }
   return views;
+}
+
+std::optional<SessionView> SessionHub::Session(
+    const std::string& cluster_id) const {
+  const auto current = current_.find(cluster_id);
+  if (current == current_.end()) return std::nullopt;
+  const auto connection = connections_.find(current->second);
+  if (connection == connections_.end() ||
+      connection->second->phase != Connection::Phase::kOpen) {
+    return std::nullopt;
+  }
+  return ViewOf(*connection->second);
 }
 
 FrameCounts SessionHub::Totals() const {

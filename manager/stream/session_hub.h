@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -113,12 +114,16 @@ class SessionHub {
   bool ready() const;
   ClusterPresence Presence(const std::string& cluster_id) const;
   std::vector<SessionView> Sessions() const;
+  // The open session of one cluster; absent when it has none.
+  std::optional<SessionView> Session(const std::string& cluster_id) const;
   // Of all sessions since the start, open ones included.
   FrameCounts Totals() const;
   std::string DebugString() const;
 
  private:
   struct Connection;
+
+  static SessionView ViewOf(const Connection& connection);
   struct Loaded;
 
   Connection* Find(ConnectionId id);
