@@ -84,7 +84,7 @@ AgentPresence PresenceOf(const SessionHub& hub, const std::string& cluster_id) {
   if (known.last_seen != absl::InfinitePast()) {
     presence.last_seen = known.last_seen;
   }
-  const std::optional<SessionView> session = hub.SessionOf(cluster_id);
+  const std::optional<SessionView> session = hub.Session(cluster_id);
   if (session.has_value()) {
     presence.frames.emplace();
     presence.frames->set_epoch(session->epoch);
@@ -157,7 +157,7 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
                     FamilyWriter(*store, kDocumentFamily), *blobs, *box,
                     world.clock, world.random);
   poller.emplace(loop, *store, *source_writer, *git, world.clock, world.random,
-                 [this](const storage::v1::Document& secret) {
+                 [this](const storage::v1::SecretSpec& secret) {
                    return OpenSecret(*box, secret);
                  });
   bundles.emplace(loop, workers, *store, FamilyWriter(*store, kBundleFamily),
@@ -211,7 +211,7 @@ absl::Status ManagerProcess::Parts::StartServers(
   agents.address = options.listen;
   agents.tls.key = identity.key_pem;
   agents.tls.certificate = identity.certificate_pem;
-  agents.tls.client_ca = authority->certificate().Pem();
+  agents.tls.client_ca = authority->certificate().ToPem();
   ASSIGN_OR_RETURN(agent_server, RpcServer::Start(world.loop, agents,
                                                   {&*agent_service}));
 
