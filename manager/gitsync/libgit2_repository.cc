@@ -486,7 +486,8 @@ struct Libgit2Repository::Clones::Attempt {
   }
 
   git_remote_callbacks Callbacks() {
-    git_remote_callbacks callbacks = GIT_REMOTE_CALLBACKS_INIT;
+    git_remote_callbacks callbacks = {};
+    git_remote_init_callbacks(&callbacks, GIT_REMOTE_CALLBACKS_VERSION);
     callbacks.credentials = OnCredentials;
     callbacks.certificate_check = OnCertificate;
     callbacks.transfer_progress = OnProgress;
@@ -613,7 +614,9 @@ absl::StatusOr<RepositoryPtr> Libgit2Repository::Clones::OpenForFetch(
   // Absent, or damaged: either way it can be made again.
   std::error_code removed;
   std::filesystem::remove_all(clone.path, removed);
-  git_repository_init_options options = GIT_REPOSITORY_INIT_OPTIONS_INIT;
+  git_repository_init_options options = {};
+  git_repository_init_options_init(&options,
+                                   GIT_REPOSITORY_INIT_OPTIONS_VERSION);
   options.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_MKDIR;
   options.mode = 0700;
   const int code = git_repository_init_ext(&raw, clone.path.c_str(), &options);
@@ -663,7 +666,8 @@ int Libgit2Repository::Clones::DownloadRefs(
   std::vector<char*> pointers;
   for (std::string& spec : specs) pointers.push_back(spec.data());
   const git_strarray list = {pointers.data(), pointers.size()};
-  git_fetch_options options = GIT_FETCH_OPTIONS_INIT;
+  git_fetch_options options = {};
+  git_fetch_options_init(&options, GIT_FETCH_OPTIONS_VERSION);
   options.callbacks = attempt.Callbacks();
   options.download_tags = GIT_REMOTE_DOWNLOAD_TAGS_NONE;
   options.prune = GIT_FETCH_NO_PRUNE;
@@ -688,7 +692,8 @@ absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
     if (HasCommit(repository, wanted)) return wanted;
   }
 
-  git_remote_create_options create = GIT_REMOTE_CREATE_OPTIONS_INIT;
+  git_remote_create_options create = {};
+  git_remote_create_options_init(&create, GIT_REMOTE_CREATE_OPTIONS_VERSION);
   create.repository = repository;
   create.flags = GIT_REMOTE_CREATE_SKIP_INSTEADOF |
                  GIT_REMOTE_CREATE_SKIP_DEFAULT_FETCHSPEC;
@@ -703,7 +708,8 @@ absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
   };
   if (code != 0) return fail(code);
 
-  git_remote_connect_options connect = GIT_REMOTE_CONNECT_OPTIONS_INIT;
+  git_remote_connect_options connect = {};
+  git_remote_connect_options_init(&connect, GIT_REMOTE_CONNECT_OPTIONS_VERSION);
   connect.callbacks = attempt.Callbacks();
   connect.follow_redirects = GIT_REMOTE_REDIRECT_NONE;
   connect.proxy_opts.type = GIT_PROXY_NONE;
