@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "agent/drift/drift_diff.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/crypto/sha256.h"
+#include "common/kube/kube_client.h"
+#include "common/kube/object.h"
+#include "flotilla/core/v1/core.pb.h"
+#include "nlohmann/json.hpp"
+
+namespace flotilla::agent {
+namespace {
+
+using core::v1::DriftRecord;
+using nlohmann::json;
+
+constexpr size_t kMaxRecords = 100;
+constexpr size_t kMaxValue = 1024;
+constexpr char kRedacted[] = "<redacted>";
+
+// Kubernetes' own hands: what they add is their work, not drift.
+bool IsController(absl::string_view manager) {
+  return absl::StartsWith(manager, "kube-") || manager == "kubelet" ||
+         manager == "cloud-controller-manager" || manager == "k3s" ||
+         manager == "rke2" || manager == "endpoint-controller";
+}
+
+bool IsOurs(const json& entry) {
+  return TextOr(Member(entry, "manager")) == kFieldManager &&
+         TextOr(Member(entry, "operation")) == "Apply" &&
+         TextOr(Member(entry, "subresource")).empty();
+}
+
+std::string ValueText(const json* value, bool secret) {
+  if (value == nullptr) return "";
+  if (secret) return kRedacted;
+  std::string text = CanonicalJson(*value);
+  if (text.size() > kMaxValue) {
+    const size_t size = text.size();
+    text.resize(kMaxValue - 40);
+    while (!text.empty() && (text.back() & 0xC0) == 0x80) text.pop_back();
+    if (!text.empty() && (text.back() & 0x80) != 0) text.pop_back();
+    absl::StrAppend(&text, "... (", size, " bytes)");
+  }
+  return text;
+}
+
+void SetManager(const ManagedFieldsEntry& entry, DriftRecord* record) {
+  record->set_field_manager(entry.manager);
+  record->set_manager_operation(entry.operation);
+  absl::Time time;
+  std::string error;
+  if (absl::ParseTime(absl::RFC3339_full, entry.time, &time, &error)) {
+    record->mutable_managed_time()->set_seconds(absl::ToUnixSeconds(time));
+  }
+}
+
+// The one that owns `path` or a part of it and wrote last.
+const ManagedFieldsEntry* FindManager(
+    const std::vector<ManagedFieldsEntry>& entries, const FieldPath& path) {
+  const ManagedFieldsEntry* found = nullptr;
+  for (const ManagedFieldsEntry& entry : entries) {
+    if (entry.manager == kFieldManager && entry.operation == "Apply") continue;
+    const bool owns = std::any_of(
+        entry.fields.begin(), entry.fields.end(), [&](const FieldPath& field) {
+          return IsPrefix(path, field) || IsPrefix(field, path);
+        });
+    if (owns && (found == nullptr || entry.time >= found->time)) {
+      found = &entry;
+    }
+  }
+  return found;
+}
+
+// The shortest beginning of `path` that `object` lacks; all of it when it is
+// there.
+FieldPath Missing(const json& object, const FieldPath& path) {
+  for (size_t length = 1; length < path.size(); ++length) {
+    FieldPath beginning(path.begin(), path.begin() + length);
+    if (FindPath(object, beginning) == nullptr) return beginning;
+  }
+  return path;
+}
+
+// Whether `path` is inside a map (or a list by key) of the manifest, though
+// not set by it.
+bool IsAddition(const json& wanted, const FieldPath& path, FieldPath* where) {
+  if (path.empty() || path[0].text == "metadata" ||
+      path[0].text == "status" || path[0].text == "apiVersion" ||
+      path[0].text == "kind") {
+    return false;
+  }
+  if (FindPath(wanted, path) != nullptr) return false;
+  *where = Missing(wanted, path);
+  FieldPath parent = *where;
+  parent.pop_back();
+  const json* map = FindPath(wanted, parent);
+  if (map == nullptr) return false;
+  return where->back().kind == PathStep::Kind::kField ? map->is_object()
+                                                      : map->is_array();
+}
+
+void FindLost(const json& wanted, const json& live, const FieldSet& expected,
+              const std::vector<ManagedFieldsEntry>& entries, bool secret,
+              DriftDiff* diff) {
+  std::set<FieldPath> seen;
+  const FieldSet lost = Minus(expected, AppliedFields(entries, kFieldManager));
+  diff->owned_lost = !lost.empty();
+  for (const FieldPath& leaf : lost) {
+    if (diff->records.size() >= kMaxRecords) return;
+    const bool removed = FindPath(live, leaf) == nullptr;
+    const FieldPath path = removed ? Missing(live, leaf) : leaf;
+    if (!seen.insert(path).second) continue;
+    const json* want = FindPath(wanted, path);
+    const json* have = FindPath(live, path);
+    if (want == nullptr) continue;
+    if (have != nullptr && *have == *want) continue;
+    DriftRecord record;
+    record.set_path(PathText(path));
+    record.set_operation(removed ? core::v1::DRIFT_OPERATION_REMOVED
+                                 : core::v1::DRIFT_OPERATION_CHANGED);
+    record.set_wanted(ValueText(want, secret));
+    record.set_live(ValueText(have, secret));
+    if (!removed) {
+      if (const auto* manager = FindManager(entries, path)) {
+        SetManager(*manager, &record);
+      }
+    }
+    diff->records.push_back(std::move(record));
+  }
+}
+
+void FindAdditions(const json& wanted, const json& live,
+                   const std::vector<ManagedFieldsEntry>& entries, bool secret,
+                   DriftDiff* diff) {
+  std::set<FieldPath> seen;
+  for (const ManagedFieldsEntry& entry : entries) {
+    if (entry.manager == kFieldManager || !entry.subresource.empty() ||
+        IsController(entry.manager)) {
+      continue;
+    }
+    for (const FieldPath& field : entry.fields) {
+      if (diff->records.size() >= kMaxRecords) return;
+      FieldPath where;
+      if (!IsAddition(wanted, field, &where)) continue;
+      const json* have = FindPath(live, where);
+      if (have == nullptr || !seen.insert(where).second) continue;
+      DriftRecord record;
+      record.set_path(PathText(where));
+      record.set_operation(core::v1::DRIFT_OPERATION_ADDED);
+      record.set_live(ValueText(have, secret));
+      SetManager(entry, &record);
+      diff->records.push_back(std::move(record));
+      ++diff->additions;
+    }
+  }
+}
+
+}  // namespace
+
+std::string OwnedFieldsText(const json& object) {
+  const json& list = Member(Member(object, "metadata"), "managedFields");
+  if (!list.is_array()) return "";
+  for (const json& entry : list) {
+    if (IsOurs(entry)) return CanonicalJson(Member(entry, "fieldsV1"));
+  }
+  return "";
+}
+
+std::string ForeignFieldsDigest(const json& object) {
+  const json& list = Member(Member(object, "metadata"), "managedFields");
+  if (!list.is_array()) return "";
+  std::string all;
+  for (const json& entry : list) {
+    const std::string manager = TextOr(Member(entry, "manager"));
+    if (manager == kFieldManager || IsController(manager) ||
+        !TextOr(Member(entry, "subresource")).empty()) {
+      continue;
+    }
+    absl::StrAppend(&all, manager, "\n", TextOr(Member(entry, "operation")),
+                    "\n", CanonicalJson(Member(entry, "fieldsV1")), "\n");
+  }
+  return all.empty() ? "" : Sha256(all);
+}
+
+DriftDiff DiffDrift(const json& wanted, const json& live,
+                    absl::string_view expected_fields, bool secret) {
+  DriftDiff diff;
+  const std::vector<ManagedFieldsEntry> entries = ParseManagedFields(live);
+  FieldSet expected;
+  if (auto fields = ParseKubeJson(expected_fields); fields.ok()) {
+    expected = ParseFieldsV1(*fields);
+  }
+  FindLost(wanted, live, expected, entries, secret, &diff);
+  FindAdditions(wanted, live, entries, secret, &diff);
+  return diff;
+}
+
+std::string DriftText(const DriftRecord& record) {
+  const std::string who =
+      record.field_manager().empty()
+          ? ""
+          : absl::StrCat(" (by ", record.field_manager(), ")");
+  switch (record.operation()) {
+    case core::v1::DRIFT_OPERATION_CHANGED:
+      return absl::StrCat(record.path(), " is ", record.live(), ", should be ",
+                          record.wanted(), who);
+    case core::v1::DRIFT_OPERATION_REMOVED:
+      return absl::StrCat(record.path(), " was removed, should be ",
+                          record.wanted(), who);
+    case core::v1::DRIFT_OPERATION_ADDED:
+      return absl::StrCat(record.path(), " was added: ", record.live(), who);
+    case core::v1::DRIFT_OPERATION_OBJECT_DELETED:
+      return "the object was deleted";
+    default:
+      return "";
+  }
+}
+
+}  // namespace flotilla::agent
