@@ -28,8 +28,9 @@ absl::StatusOr<std::vector<FileTree::RawEntry>> MemoryTree::ReadDirectory(
     entry.kind = slash == std::string::npos ? kind : RawEntry::Kind::kDirectory;
     if (entry.kind == RawEntry::Kind::kFile) {
       entry.size = files_.at(path).size();
-      // Equal for equal bytes only.
-      entry.blob_id = absl::BytesToHexString(files_.at(path));
+      // Equal for equal bytes only, and never empty.
+      entry.blob_id =
+          absl::StrCat("00", absl::BytesToHexString(files_.at(path)));
     }
     found[entry.name] = entry;
   };
