@@ -69,9 +69,10 @@ std::string InRepository(const RenderInput& input, absl::string_view file) {
   return absl::StrCat(absl::StripSuffix(input.directory, "/"), "/", file);
 }
 
-Problem MakeProblem(const RenderInput& input, absl::string_view file, int line,
-                    absl::string_view message, absl::string_view subject = "",
-                    absl::StatusCode code = absl::StatusCode::kInvalidArgument) {
+Problem MakeProblem(
+    const RenderInput& input, absl::string_view file, int line,
+    absl::string_view message, absl::string_view subject = "",
+    absl::StatusCode code = absl::StatusCode::kInvalidArgument) {
   Problem problem;
   problem.set_code(absl::StatusCodeToString(code));
   problem.set_message(std::string(message.substr(0, kMaxProblemText)));
@@ -185,11 +186,12 @@ void PlanRaw(const RenderInput& input, RenderPlan* plan) {
     plan->renamed.clear();
     return;
   }
+  const std::string build =
+      input.revision.empty() ? "0" : input.revision.substr(0, 12);
   AddFile(kChartFile,
-          absl::StrCat("apiVersion: v2\nname: ", ReleaseName(input.bundle_name),
-                       "\nversion: v0.0.0+",
-                       input.revision.empty() ? "0" : input.revision.substr(0, 12),
-                       "\n"),
+          absl::StrCat("apiVersion: v2\nname: ",
+                       ReleaseName(input.bundle_name),
+                       "\nversion: v0.0.0+", build, "\n"),
           &request);
   FillRequest(input, &request);
   plan->chart = std::move(request);
@@ -604,9 +606,10 @@ class ManifestMaker {
     bool keep = candidate->source.crd || IsCrd(*candidate);
     if (const json* annotations = FindMember(metadata, "annotations");
         annotations != nullptr) {
-      const std::string policy = TextMember(*annotations, kPolicyAnnotation);
-      keep = keep || absl::AsciiStrToLower(absl::StripAsciiWhitespace(policy)) ==
-                         "keep";
+      const std::string policy = absl::AsciiStrToLower(
+          absl::StripAsciiWhitespace(TextMember(*annotations,
+                                                kPolicyAnnotation)));
+      keep = keep || policy == "keep";
     }
     metadata["labels"][kManagedLabel] = "true";
     metadata["annotations"][kBundleIdAnnotation] = input_.bundle_id;

@@ -27,7 +27,8 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr char kBundle[] = "b0000000-0000-4000-8000-000000000000";
-constexpr char kMap[] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+constexpr char kMap[] =
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
 
 class RenderControllerTest : public ::testing::Test {
  protected:
@@ -40,7 +41,8 @@ class RenderControllerTest : public ::testing::Test {
     loop_.RunUntilIdle();
   }
 
-  void PutFacts(const std::string& cluster, const std::string& version = "v1.36.3",
+  void PutFacts(const std::string& cluster,
+                const std::string& version = "v1.36.3",
                 bool with_thing = false) {
     storage::v1::Facts facts;
     *facts.mutable_facts() = DefaultClusterFacts();

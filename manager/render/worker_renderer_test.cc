@@ -19,11 +19,16 @@
 #include "common/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "manager/render/default_facts.h"
+#include "manager/render/manifest_builder.h"
 
 namespace flotilla::manager {
 namespace {
 
 using ::testing::HasSubstr;
+
+constexpr char kEndless[] =
+    "{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}";
 
 std::string* worker_path = nullptr;
 
@@ -126,7 +131,7 @@ TEST_F(WorkerRendererTest, KillsAChartThatNeverEnds) {
   options_.timeout = absl::Milliseconds(1500);
   Make();
   EXPECT_THAT(
-      Render("{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}"),
+      Render(kEndless),
       StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("loops")));
   EXPECT_EQ(renderer_->running_workers(), 0);
   EXPECT_THAT(Render(ConfigMap("x")), IsOk());
@@ -149,6 +154,60 @@ TEST_F(WorkerRendererTest, EndsAProcessWithNothingToDo) {
   EXPECT_THAT(Render(ConfigMap("x")), IsOk());
 }
 
+TEST_F(WorkerRendererTest, MakesTheManifestOfAChartAndOfRawTemplates) {
+  Make();
+  const std::string templ =
+      "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n"
+      "  name: {{ .Release.Name }}-web\nspec:\n"
+      "  replicas: {{ .Values.replicas }}\n";
+  for (const bool is_chart : {true, false}) {
+    RenderInput input;
+    input.workspace = "fleet-default";
+    input.bundle_name = "sample";
+    input.bundle_id = "id";
+    input.revision = "0123456789abcdef";
+    input.facts = DefaultClusterFacts();
+    input.random_seed = std::string(32, 's');
+    input.options.set_default_namespace("web");
+    input.options.mutable_helm()->set_values_json(R"({"replicas":3})");
+    if (is_chart) {
+      input.files.push_back(
+          {"Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\n"});
+      input.files.push_back({"values.yaml", "replicas: 1\n"});
+    } else {
+      input.files.push_back({"raw.yaml", ConfigMap("'{{ not a template }}'")});
+    }
+    input.files.push_back({"templates/web.yaml", templ});
+    RenderPlan plan = PlanRender(input);
+    ASSERT_TRUE(plan.chart.has_value());
+    render::v1::RenderResponse response;
+    renderer_->Render(*plan.chart,
+                      [&](absl::StatusOr<render::v1::RenderResponse> r) {
+                        ASSERT_THAT(r, IsOk());
+                        response = *std::move(r);
+                        loop_.Stop();
+                      });
+    loop_.RunUntilStopped();
+
+    const BuiltManifest built = BuildManifest(input, plan, &response);
+
+    ASSERT_TRUE(built.problems.empty())
+        << built.problems[0].ShortDebugString();
+    ASSERT_EQ(built.manifest.entries_size(), is_chart ? 2 : 3);
+    const core::v1::ManifestEntry& web =
+        built.manifest.entries(built.manifest.entries_size() - 1);
+    EXPECT_EQ(web.key().name(), "sample-web");
+    EXPECT_EQ(web.key().namespace_(), "web");
+    EXPECT_EQ(web.source_file(), "templates/web.yaml");
+    bool found = false;
+    for (const ManifestBlob& blob : built.blobs) {
+      found = found || blob.bytes.find("\"spec\":{\"replicas\":3}") !=
+                           std::string::npos;
+    }
+    EXPECT_TRUE(found);
+  }
+}
+
 TEST_F(WorkerRendererTest, SaysWhichProgramCannotBeStarted) {
   options_.worker_path = "/nonexistent/worker";
   Make();
@@ -162,7 +221,7 @@ TEST_F(WorkerRendererTest, EndsWhileItRenders) {
   Make();
   bool called = false;
   renderer_->Render(
-      Chart("{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}"),
+      Chart(kEndless),
       [&](absl::StatusOr<render::v1::RenderResponse>) { called = true; });
   renderer_->Render(
       Chart(ConfigMap("x")),
