@@ -26,6 +26,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "nlohmann/json.hpp"
+
+#include "flotilla/core/v1/core.pb.h"
+
 #include "common/event/real_loop.h"
 #include "common/kube/curl_transport.h"
 #include "common/kube/http_kube_client.h"
@@ -34,8 +38,6 @@
 #include "common/kube/kube_identity.h"
 #include "common/kube/kubeconfig.h"
 #include "common/kube/object.h"
-#include "flotilla/core/v1/core.pb.h"
-#include "nlohmann/json.hpp"
 
 namespace flotilla {
 namespace {
@@ -46,8 +48,7 @@ constexpr char kNamespace[] = "kube-check";
 constexpr char kSelector[] = "flotilla.dev/managed=true";
 
 double Seconds(std::chrono::steady_clock::time_point since) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() -
-                                       since)
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - since)
       .count();
 }
 
@@ -108,8 +109,8 @@ json Deployment(const core::v1::ResourceKey& key, absl::string_view label) {
       {"template",
        {{"metadata", {{"labels", labels}}},
         {"spec",
-         {{"containers",
-           json::array({{{"name", "web"}, {"image", "example.com/web:1"}}})}}}}}};
+         {{"containers", json::array({{{"name", "web"},
+                                       {"image", "example.com/web:1"}}})}}}}}};
   return object;
 }
 
@@ -118,8 +119,7 @@ json Deployment(const core::v1::ResourceKey& key, absl::string_view label) {
 // Loop-affine.
 class Ears : public WatchListener {
  public:
-  explicit Ears(std::function<void()> on_news)
-      : on_news_(std::move(on_news)) {}
+  explicit Ears(std::function<void()> on_news) : on_news_(std::move(on_news)) {}
 
   void OnSync(Sync sync) override {
     synced = true;
@@ -299,10 +299,10 @@ class Checks {
           kube_.GetServerVersion(std::move(done));
         });
     Say(version.ok(), "version",
-        version.ok() ? absl::StrFormat("%s, %.1f ms with the connection",
-                                       version->git_version,
-                                       Seconds(begin) * 1000)
-                     : version.status().ToString());
+        version.ok()
+            ? absl::StrFormat("%s, %.1f ms with the connection",
+                              version->git_version, Seconds(begin) * 1000)
+            : version.status().ToString());
     if (!version.ok()) return false;
     begin = std::chrono::steady_clock::now();
     const auto first = Discover();
@@ -406,8 +406,7 @@ class Checks {
     Say(MissingWhat(get_ns.status()) == KubeError::Missing::kObject,
         "absent namespace object", get_ns.status().ToString());
 
-    const auto deployment =
-        Key("apps", "v1", "Deployment", kNamespace, "web");
+    const auto deployment = Key("apps", "v1", "Deployment", kNamespace, "web");
     const auto made = Apply(deployment, Deployment(deployment, "one"));
     Say(made.ok() && made->outcome == ApplyResult::Outcome::kCreated,
         "deployment", made.status().ToString());
@@ -491,9 +490,9 @@ class Checks {
   }
 
   void CheckCrd() {
-    const auto crd_key = Key("apiextensions.k8s.io", "v1",
-                             "CustomResourceDefinition", "",
-                             "things.check.flotilla.dev");
+    const auto crd_key =
+        Key("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "",
+            "things.check.flotilla.dev");
     json crd = Object(crd_key);
     crd["spec"] = {
         {"group", "check.flotilla.dev"},
@@ -532,8 +531,7 @@ class Checks {
       return false;
     };
     Wait(established);
-    const auto key =
-        Key("check.flotilla.dev", "v1", "Thing", kNamespace, "a");
+    const auto key = Key("check.flotilla.dev", "v1", "Thing", kNamespace, "a");
     int tries = 0;
     absl::StatusOr<ApplyResult> thing = absl::UnknownError("not tried");
     while (tries < 50 && !thing.ok()) {
@@ -575,10 +573,11 @@ class Checks {
         absl::StrFormat("%d of %d gone, 32 in flight, %.2f s, %.0f/s %s", gone,
                         objects_, seconds, objects_ / seconds,
                         first_error.ToString()));
-    const auto ns = Await<DeleteResult>([&](KubeClient::Done<DeleteResult> done) {
-      kube_.Delete(Key("", "v1", "Namespace", "", kNamespace), {},
-                   std::move(done));
-    });
+    const auto ns =
+        Await<DeleteResult>([&](KubeClient::Done<DeleteResult> done) {
+          kube_.Delete(Key("", "v1", "Namespace", "", kNamespace), {},
+                       std::move(done));
+        });
     Say(ns.ok() && ns->pending, "delete of the namespace is pending",
         ns.status().ToString());
   }

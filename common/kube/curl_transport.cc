@@ -42,6 +42,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+
 #include "common/event/loop.h"
 #include "common/kube/http_transport.h"
 #include "common/kube/kube_identity.h"
@@ -202,8 +203,7 @@ class CurlTransport::Front {
       return;
     }
     auto& end = std::get<Event::End>(event.what);
-    if (const auto stream = streams_.find(event.id);
-        stream != streams_.end()) {
+    if (const auto stream = streams_.find(event.id); stream != streams_.end()) {
       HttpStreamListener* const listener = stream->second;
       streams_.erase(stream);
       listener->OnEnd(std::move(end.status));
@@ -335,8 +335,7 @@ class CurlTransport::Worker {
   void Wake() {
     const uint64_t one = 1;
     // Full means that a wake-up is under way already.
-    [[maybe_unused]] const ssize_t written =
-        write(wake_fd_, &one, sizeof(one));
+    [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof(one));
   }
 
   // --- On the thread.
@@ -550,8 +549,7 @@ class CurlTransport::Worker {
     const absl::string_view server = identity_.server;
     const size_t host = server.find("://") + 3;
     const size_t host_end = std::min(server.find('/', host), server.size());
-    const absl::string_view authority =
-        server.substr(host, host_end - host);
+    const absl::string_view authority = server.substr(host, host_end - host);
     const size_t colon = authority.rfind(':');
     const bool has_port = colon != absl::string_view::npos &&
                           authority.find(']', colon) == absl::string_view::npos;
@@ -581,10 +579,8 @@ class CurlTransport::Worker {
       if (connect_to_ == nullptr) {
         const absl::string_view server = identity_.server;
         const size_t host = server.find("://") + 3;
-        const std::string authority(
-            server.substr(host, std::min(server.find('/', host),
-                                         server.size()) -
-                                    host));
+        const std::string authority(server.substr(
+            host, std::min(server.find('/', host), server.size()) - host));
         const bool has_port =
             authority.rfind(':') != std::string::npos &&
             authority.find(']', authority.rfind(':')) == std::string::npos;
@@ -603,8 +599,8 @@ class CurlTransport::Worker {
     for (const std::unique_ptr<Pool>& pool : pools_) {
       if (pool->for_streams == for_streams && !pool->retired &&
           (!for_streams ||
-           pool->active < static_cast<size_t>(
-                              options_.streams_per_connection))) {
+           pool->active <
+               static_cast<size_t>(options_.streams_per_connection))) {
         return pool.get();
       }
     }
@@ -661,8 +657,8 @@ class CurlTransport::Worker {
 
   static size_t OnHeader(char* data, size_t size, size_t count, void* user) {
     auto* const transfer = static_cast<Transfer*>(user);
-    const absl::string_view line =
-        absl::StripTrailingAsciiWhitespace(absl::string_view(data, size * count));
+    const absl::string_view line = absl::StripTrailingAsciiWhitespace(
+        absl::string_view(data, size * count));
     if (transfer->pool != nullptr) transfer->pool->last_byte = Now();
     if (line.empty() && transfer->is_stream && transfer->answer.code >= 200) {
       transfer->worker->heads_.insert(transfer->id);
@@ -699,9 +695,8 @@ class CurlTransport::Worker {
     const HttpRequest& request = transfer->request;
     // An error's text is short; a long one is cut and does no harm.
     if (transfer->answer.code >= 300) {
-      std::string* const text = transfer->is_stream
-                                    ? &transfer->chunk
-                                    : &transfer->answer.body;
+      std::string* const text =
+          transfer->is_stream ? &transfer->chunk : &transfer->answer.body;
       if (text->size() < kMaxErrorBody) {
         text->append(data, std::min(bytes, kMaxErrorBody - text->size()));
       }
@@ -711,9 +706,9 @@ class CurlTransport::Worker {
     if (transfer->is_stream) {
       if (transfer->untaken->load() + transfer->chunk.size() + bytes >
           request.max_answer_bytes) {
-        transfer->refused = absl::ResourceExhaustedError(absl::StrCat(
-            "more than ", request.max_answer_bytes,
-            " bytes of a stream were waiting to be taken"));
+        transfer->refused = absl::ResourceExhaustedError(
+            absl::StrCat("more than ", request.max_answer_bytes,
+                         " bytes of a stream were waiting to be taken"));
         return 0;
       }
       transfer->chunk.append(data, bytes);
@@ -721,9 +716,8 @@ class CurlTransport::Worker {
       return bytes;
     }
     if (transfer->answer.body.size() + bytes > request.max_answer_bytes) {
-      transfer->refused = absl::ResourceExhaustedError(
-          absl::StrCat("the answer is larger than ",
-                       request.max_answer_bytes, " bytes"));
+      transfer->refused = absl::ResourceExhaustedError(absl::StrCat(
+          "the answer is larger than ", request.max_answer_bytes, " bytes"));
       return 0;
     }
     transfer->answer.body.append(data, bytes);
@@ -746,7 +740,8 @@ class CurlTransport::Worker {
     if (!next) return -1;
     const auto wait = *next - Now();
     if (wait <= std::chrono::steady_clock::duration::zero()) return 0;
-    return static_cast<int>(Milliseconds(wait + std::chrono::microseconds(999)));
+    return static_cast<int>(
+        Milliseconds(wait + std::chrono::microseconds(999)));
   }
 
   void OnReady(const epoll_event& event) {
@@ -787,8 +782,7 @@ class CurlTransport::Worker {
         char* user = nullptr;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &user);
         auto* const transfer = reinterpret_cast<Transfer*>(user);
-        const absl::Status status =
-            StatusOf(message->data.result, *transfer);
+        const absl::Status status = StatusOf(message->data.result, *transfer);
         if (transfer->answer.code == 401 && status.ok()) {
           // The file may hold a newer token.
           if (Now() - token_read_ > std::chrono::seconds(1)) token_.clear();
@@ -806,10 +800,9 @@ class CurlTransport::Worker {
   absl::Status StatusOf(CURLcode code, const Transfer& transfer) const {
     if (!transfer.refused.ok()) return transfer.refused;
     if (code == CURLE_OK) return absl::OkStatus();
-    const std::string text =
-        absl::StrCat("the API server at ", identity_.server, ": ",
-                     transfer.error[0] != '\0' ? transfer.error
-                                               : curl_easy_strerror(code));
+    const std::string text = absl::StrCat(
+        "the API server at ", identity_.server, ": ",
+        transfer.error[0] != '\0' ? transfer.error : curl_easy_strerror(code));
     switch (code) {
       case CURLE_COULDNT_RESOLVE_PROXY:
       case CURLE_COULDNT_RESOLVE_HOST:
@@ -1016,13 +1009,11 @@ absl::StatusOr<std::unique_ptr<CurlTransport>> CurlTransport::Create(
   const int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_fd < 0) {
     close(epoll_fd);
-    return absl::InternalError(
-        absl::StrCat("eventfd: ", std::strerror(errno)));
+    return absl::InternalError(absl::StrCat("eventfd: ", std::strerror(errno)));
   }
   auto front = std::make_shared<Front>();
-  auto worker =
-      std::make_unique<Worker>(std::move(identity), std::move(options), loop,
-                               front, epoll_fd, wake_fd);
+  auto worker = std::make_unique<Worker>(
+      std::move(identity), std::move(options), loop, front, epoll_fd, wake_fd);
   front->cancel = [raw = worker.get()](CallId id) { raw->Cancel(id); };
   return std::unique_ptr<CurlTransport>(
       new CurlTransport(std::move(front), std::move(worker)));

@@ -23,6 +23,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+
 #include "common/event/loop.h"
 #include "common/kube/http_transport.h"
 #include "common/kube/kube_identity.h"

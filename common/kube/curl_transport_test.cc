@@ -22,12 +22,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
 #include "common/event/real_loop.h"
 #include "common/kube/http_transport.h"
 #include "common/kube/kube_identity.h"
 #include "common/status/status_matchers.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
 
 namespace flotilla {
 namespace {
@@ -51,9 +52,9 @@ class Server {
     sockaddr_in address = {};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&address),
-                   sizeof(address)),
-              0);
+    EXPECT_EQ(
+        bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+        0);
     EXPECT_EQ(listen(listener_, 64), 0);
     socklen_t length = sizeof(address);
     getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length);
@@ -232,8 +233,7 @@ TEST_F(CurlTransportTest, CarriesARequestAndItsAnswer) {
   Start([&](const std::string& got_head, const std::string& got_body, int fd) {
     head = got_head;
     body = got_body;
-    return Server::Reply(fd, 201, "hello",
-                         "ETag: \"e\"\r\nRetry-After: 7\r\n");
+    return Server::Reply(fd, 201, "hello", "ETag: \"e\"\r\nRetry-After: 7\r\n");
   });
   HttpRequest request = Get("/a?b=c");
   request.method = "PATCH";
@@ -285,9 +285,8 @@ TEST_F(CurlTransportTest, AnswersOverTheLimitAreRefused) {
   });
   HttpRequest request = Get("/");
   request.max_answer_bytes = 1000;
-  EXPECT_THAT(Send(request),
-              StatusIs(absl::StatusCode::kResourceExhausted,
-                       HasSubstr("larger than 1000 bytes")));
+  EXPECT_THAT(Send(request), StatusIs(absl::StatusCode::kResourceExhausted,
+                                      HasSubstr("larger than 1000 bytes")));
 }
 
 TEST_F(CurlTransportTest, TheDeadlineRunsInTheQueueToo) {
@@ -299,9 +298,8 @@ TEST_F(CurlTransportTest, TheDeadlineRunsInTheQueueToo) {
   bool first_done = false;
   HttpRequest slow = Get("/slow");
   slow.timeout = absl::Hours(1);
-  transport_->Send(slow, [&](absl::StatusOr<HttpAnswer>) {
-    first_done = true;
-  });
+  transport_->Send(slow,
+                   [&](absl::StatusOr<HttpAnswer>) { first_done = true; });
   HttpRequest request = Get("/queued");
   request.timeout = absl::Milliseconds(20);
   EXPECT_THAT(Send(request), StatusIs(absl::StatusCode::kDeadlineExceeded,
@@ -310,8 +308,9 @@ TEST_F(CurlTransportTest, TheDeadlineRunsInTheQueueToo) {
 }
 
 TEST_F(CurlTransportTest, NoAnswerInTimeIsAnError) {
-  Start([](const std::string&, const std::string&,
-           int fd) { return Server::WaitForClose(fd); });
+  Start([](const std::string&, const std::string&, int fd) {
+    return Server::WaitForClose(fd);
+  });
   HttpRequest request = Get("/");
   request.timeout = absl::Milliseconds(50);
   EXPECT_THAT(Send(request), StatusIs(absl::StatusCode::kDeadlineExceeded));
@@ -321,9 +320,8 @@ TEST_F(CurlTransportTest, NoServerIsUnavailable) {
   // A port that nobody listens on any more.
   int port;
   {
-    Server server([](const std::string&, const std::string&, int) {
-      return false;
-    });
+    Server server(
+        [](const std::string&, const std::string&, int) { return false; });
     port = server.port();
   }
   Connect(port);
@@ -335,8 +333,8 @@ TEST_F(CurlTransportTest, AnAnswerCutOffIsUnknown) {
     Server::Write(fd, "HTTP/1.1 200 x\r\nContent-Length: 100\r\n\r\nhalf");
     return false;
   });
-  EXPECT_THAT(Send(Get("/")), StatusIs(absl::StatusCode::kUnknown,
-                                       HasSubstr("is not known")));
+  EXPECT_THAT(Send(Get("/")),
+              StatusIs(absl::StatusCode::kUnknown, HasSubstr("is not known")));
 }
 
 TEST_F(CurlTransportTest, CancelledCallsAreNotHeardOf) {
@@ -364,15 +362,14 @@ TEST_F(CurlTransportTest, ManyRequestsAtOnceAllEnd) {
   int done = 0;
   int right = 0;
   for (int i = 0; i < 300; ++i) {
-    transport_->Send(Get(absl::StrCat("/", i)),
-                     [&, i](absl::StatusOr<HttpAnswer> answer) {
-                       if (answer.ok() &&
-                           answer->body ==
-                               absl::StrCat("GET /", i, " HTTP/1.1")) {
-                         ++right;
-                       }
-                       if (++done == 300) loop_.Stop();
-                     });
+    transport_->Send(
+        Get(absl::StrCat("/", i)), [&, i](absl::StatusOr<HttpAnswer> answer) {
+          if (answer.ok() &&
+              answer->body == absl::StrCat("GET /", i, " HTTP/1.1")) {
+            ++right;
+          }
+          if (++done == 300) loop_.Stop();
+        });
   }
   RunUntil([&] { return done == 300; });
   EXPECT_EQ(right, 300);
@@ -380,8 +377,7 @@ TEST_F(CurlTransportTest, ManyRequestsAtOnceAllEnd) {
 
 TEST_F(CurlTransportTest, StreamsComePieceByPiece) {
   Start([](const std::string& head, const std::string&, int fd) {
-    Server::Write(fd,
-                  "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    Server::Write(fd, "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n");
     if (head.find("/silent") != std::string::npos) {
       return Server::WaitForClose(fd);
     }
@@ -446,8 +442,7 @@ TEST_F(CurlTransportTest, UnfitIdentitiesAreRefused) {
   };
   KubeIdentity identity;
   identity.server = "ftp://x";
-  EXPECT_THAT(create(identity),
-              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(create(identity), StatusIs(absl::StatusCode::kInvalidArgument));
   identity.server = "http://x";
   identity.token = "abc";
   EXPECT_THAT(create(identity), StatusIs(absl::StatusCode::kInvalidArgument,
@@ -459,8 +454,8 @@ TEST_F(CurlTransportTest, UnfitIdentitiesAreRefused) {
   identity.token.clear();
   identity.exec.emplace();
   identity.exec->command = "login";
-  EXPECT_THAT(create(identity), StatusIs(absl::StatusCode::kInvalidArgument,
-                                         HasSubstr("login")));
+  EXPECT_THAT(create(identity),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("login")));
 }
 
 TEST_F(CurlTransportTest, ATokenFileThatIsNotThereIsNamed) {

@@ -8,9 +8,10 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "nlohmann/json.hpp"
+
 #include "common/kube/kube_client.h"
 #include "common/kube/object.h"
-#include "nlohmann/json.hpp"
 
 namespace flotilla {
 namespace {
@@ -46,8 +47,7 @@ DiscoveryDocument ReadAggregatedDiscovery(const json& document) {
       const std::string version_name = TextOr(Member(version, "version"));
       if (version_name.empty()) continue;
       if (TextOr(Member(version, "freshness")) == "Stale") {
-        result.stale_groups.push_back(
-            JoinApiVersion(group_name, version_name));
+        result.stale_groups.push_back(JoinApiVersion(group_name, version_name));
       }
       for (const json& resource : ItemsOf(Member(version, "resources"))) {
         ServedKind kind;

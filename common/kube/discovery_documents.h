@@ -11,8 +11,9 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "common/kube/kube_client.h"
 #include "nlohmann/json.hpp"
+
+#include "common/kube/kube_client.h"
 
 namespace flotilla {
 

@@ -2,10 +2,11 @@
 
 #include "common/kube/discovery_documents.h"
 
-#include "common/kube/kube_client.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+
+#include "common/kube/kube_client.h"
 
 namespace flotilla {
 namespace {

@@ -26,13 +26,15 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "nlohmann/json.hpp"
+
+#include "flotilla/core/v1/core.pb.h"
+
 #include "common/event/loop.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/kube_error.h"
 #include "common/kube/object.h"
 #include "common/status/status_macros.h"
-#include "flotilla/core/v1/core.pb.h"
-#include "nlohmann/json.hpp"
 
 namespace flotilla {
 namespace {
@@ -291,8 +293,8 @@ void StampChanged(const Managers& before, const std::string& now,
                   Managers* after) {
   for (ManagedFieldsEntry& entry : *after) {
     const ManagedFieldsEntry* const old =
-        EntryOf(const_cast<Managers*>(&before), entry.manager,
-                entry.operation, entry.subresource);
+        EntryOf(const_cast<Managers*>(&before), entry.manager, entry.operation,
+                entry.subresource);
     if (old == nullptr || old->fields != entry.fields || entry.time.empty()) {
       entry.time = now;
     }
@@ -300,14 +302,12 @@ void StampChanged(const Managers& before, const std::string& now,
 }
 
 bool SameManagers(const Managers& a, const Managers& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const ManagedFieldsEntry& x,
-                       const ManagedFieldsEntry& y) {
-                      return x.manager == y.manager &&
-                             x.operation == y.operation &&
-                             x.subresource == y.subresource &&
-                             x.fields == y.fields;
-                    });
+  return std::equal(
+      a.begin(), a.end(), b.begin(), b.end(),
+      [](const ManagedFieldsEntry& x, const ManagedFieldsEntry& y) {
+        return x.manager == y.manager && x.operation == y.operation &&
+               x.subresource == y.subresource && x.fields == y.fields;
+      });
 }
 
 bool Overlaps(const FieldPath& a, const FieldPath& b) {
@@ -325,8 +325,8 @@ bool MatchesTerm(const json& labels, absl::string_view term) {
   const size_t in = term.find(" in (");
   const size_t not_in = term.find(" notin (");
   if (in != absl::string_view::npos || not_in != absl::string_view::npos) {
-    const std::string name(absl::StripAsciiWhitespace(
-        term.substr(0, std::min(in, not_in))));
+    const std::string name(
+        absl::StripAsciiWhitespace(term.substr(0, std::min(in, not_in))));
     const size_t open = term.find('(');
     const absl::string_view inside =
         term.substr(open + 1, term.rfind(')') - open - 1);
@@ -395,8 +395,8 @@ ServedKind Kind(absl::string_view group, absl::string_view version,
   served.kind = std::string(kind);
   served.plural = std::string(plural);
   served.namespaced = namespaced;
-  served.verbs = {"create", "delete", "get", "list", "patch", "update",
-                  "watch"};
+  served.verbs = {"create", "delete", "get",  "list",
+                  "patch",  "update", "watch"};
   return served;
 }
 
@@ -416,8 +416,7 @@ std::vector<ServedKind> PlainKinds() {
       Kind("batch", "v1", "Job", "jobs", true),
       Kind("batch", "v1", "CronJob", "cronjobs", true),
       Kind("networking.k8s.io", "v1", "Ingress", "ingresses", true),
-      Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets",
-           true),
+      Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
       Kind("rbac.authorization.k8s.io", "v1", "Role", "roles", true),
       Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings",
            true),
@@ -428,11 +427,10 @@ std::vector<ServedKind> PlainKinds() {
       Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition",
            "customresourcedefinitions", false),
       Kind("admissionregistration.k8s.io", "v1",
-           "ValidatingWebhookConfiguration",
-           "validatingwebhookconfigurations", false),
-      Kind("admissionregistration.k8s.io", "v1",
-           "MutatingWebhookConfiguration", "mutatingwebhookconfigurations",
+           "ValidatingWebhookConfiguration", "validatingwebhookconfigurations",
            false),
+      Kind("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration",
+           "mutatingwebhookconfigurations", false),
   };
 }
 
@@ -462,8 +460,7 @@ bool HasFinalizers(const json& object) {
 // Loop-affine.
 class FakeKubeClient::FakeWatch : public KubeWatch {
  public:
-  FakeWatch(FakeKubeClient* fake, WatchRequest request,
-            WatchListener* listener)
+  FakeWatch(FakeKubeClient* fake, WatchRequest request, WatchListener* listener)
       : fake_(fake),
         fake_alive_(fake->alive_),
         request_(std::move(request)),
@@ -538,9 +535,7 @@ class FakeKubeClient::FakeWatch : public KubeWatch {
 };
 
 FakeKubeClient::FakeKubeClient(Loop& loop)
-    : loop_(loop),
-      kinds_(PlainKinds()),
-      alive_(std::make_shared<bool>(true)) {
+    : loop_(loop), kinds_(PlainKinds()), alive_(std::make_shared<bool>(true)) {
   server_version_ = {"v1.36.3", "1", "36"};
   for (const absl::string_view name : {"default", "kube-system"}) {
     (void)CreateAs("kube-apiserver", {{"apiVersion", "v1"},
@@ -560,8 +555,7 @@ void FakeKubeClient::Later(Task task) {
       });
 }
 
-void FakeKubeClient::Call(Request request,
-                          absl::AnyInvocable<void(Fate)> run) {
+void FakeKubeClient::Call(Request request, absl::AnyInvocable<void(Fate)> run) {
   requests_.push_back(request);
   ++in_flight_;
   max_in_flight_ = std::max(max_in_flight_, in_flight_);
@@ -620,15 +614,16 @@ void FakeKubeClient::Get(const core::v1::ResourceKey& key, GetOptions options,
   request.verb = Verb::kGet;
   request.key = key;
   request.metadata_only = options.metadata_only;
-  Call(request, [this, key, options, done = std::move(done)](Fate fate) mutable {
-    if (!fate.error.ok()) return done(fate.error);
-    const absl::StatusOr<ObjectId> id = Locate(key);
-    if (!id.ok()) return done(id.status());
-    const auto found = objects_.find(*id);
-    if (found == objects_.end()) return done(Absent(*id));
-    done(Answer(found->second.object, found->second.managers,
-                options.metadata_only));
-  });
+  Call(request,
+       [this, key, options, done = std::move(done)](Fate fate) mutable {
+         if (!fate.error.ok()) return done(fate.error);
+         const absl::StatusOr<ObjectId> id = Locate(key);
+         if (!id.ok()) return done(id.status());
+         const auto found = objects_.find(*id);
+         if (found == objects_.end()) return done(Absent(*id));
+         done(Answer(found->second.object, found->second.managers,
+                     options.metadata_only));
+       });
 }
 
 void FakeKubeClient::List(ListRequest list, Done<ListResult> done) {
@@ -643,8 +638,8 @@ void FakeKubeClient::List(ListRequest list, Done<ListResult> done) {
   Call(request, [this, list = std::move(list),
                  done = std::move(done)](Fate fate) mutable {
     if (!fate.error.ok()) return done(fate.error);
-    const absl::StatusOr<ServedKind> kind = Resolve(
-        list.kind.group, list.kind.version, list.kind.kind, true);
+    const absl::StatusOr<ServedKind> kind =
+        Resolve(list.kind.group, list.kind.version, list.kind.kind, true);
     if (!kind.ok()) return done(kind.status());
     ListResult result;
     for (const auto& [id, stored] : objects_) {
@@ -668,22 +663,22 @@ void FakeKubeClient::Apply(const core::v1::ResourceKey& key, std::string body,
   request.body = body;
   request.force = options.force;
   request.dry_run = options.dry_run;
-  Call(std::move(request),
-       [this, key, body = std::move(body), options = std::move(options),
-        done = std::move(done)](Fate fate) mutable {
-         if (!fate.error.ok() && !fate.lose_answer) return done(fate.error);
-         absl::StatusOr<ApplyResult> result;
-         const absl::StatusOr<json> object = ParseKubeJson(body);
-         if (object.ok()) {
-           result = ApplyNow(key, *object, options);
-         } else {
-           result = Refuse(400, "BadRequest",
-                           absl::StrCat("error decoding YAML: ",
-                                        object.status().message()));
-         }
-         if (fate.lose_answer) return done(fate.error);
-         done(std::move(result));
-       });
+  Call(std::move(request), [this, key, body = std::move(body),
+                            options = std::move(options),
+                            done = std::move(done)](Fate fate) mutable {
+    if (!fate.error.ok() && !fate.lose_answer) return done(fate.error);
+    absl::StatusOr<ApplyResult> result;
+    const absl::StatusOr<json> object = ParseKubeJson(body);
+    if (object.ok()) {
+      result = ApplyNow(key, *object, options);
+    } else {
+      result = Refuse(
+          400, "BadRequest",
+          absl::StrCat("error decoding YAML: ", object.status().message()));
+    }
+    if (fate.lose_answer) return done(fate.error);
+    done(std::move(result));
+  });
 }
 
 void FakeKubeClient::Delete(const core::v1::ResourceKey& key,
@@ -714,8 +709,7 @@ std::unique_ptr<KubeWatch> FakeKubeClient::Watch(WatchRequest watch,
   request.metadata_only = watch.metadata_only;
   request.label_selector = watch.label_selector;
   request.resource_version = watch.resource_version;
-  auto made =
-      std::make_unique<FakeWatch>(this, std::move(watch), &listener);
+  auto made = std::make_unique<FakeWatch>(this, std::move(watch), &listener);
   FakeWatch* const raw = made.get();
   Call(std::move(request), [this, raw, alive = raw->alive()](Fate fate) {
     if (alive.lock() == nullptr || raw->closing()) return;
@@ -728,9 +722,9 @@ std::unique_ptr<KubeWatch> FakeKubeClient::Watch(WatchRequest watch,
     if (wanted.resource_version.empty()) {
       for (const auto& [id, stored] : objects_) {
         if (!raw->Wants(id, stored.object)) continue;
-        raw->PushEvent({WatchEvent::Type::kAdded,
-                        Answer(stored.object, stored.managers,
-                               wanted.metadata_only)});
+        raw->PushEvent(
+            {WatchEvent::Type::kAdded,
+             Answer(stored.object, stored.managers, wanted.metadata_only)});
       }
       raw->PushSync(WatchListener::Sync::kCompleteSet, absl::StrCat(version_));
       return;
@@ -738,10 +732,9 @@ std::unique_ptr<KubeWatch> FakeKubeClient::Watch(WatchRequest watch,
     uint64_t from = 0;
     if (!absl::SimpleAtoi(wanted.resource_version, &from) ||
         from < compacted_) {
-      return raw->PushClosed(
-          Refuse(410, "Expired",
-                 absl::StrCat("too old resource version: ",
-                              wanted.resource_version)));
+      return raw->PushClosed(Refuse(
+          410, "Expired",
+          absl::StrCat("too old resource version: ", wanted.resource_version)));
     }
     raw->PushSync(WatchListener::Sync::kResumed, wanted.resource_version);
     const std::deque<Change> history = history_;
@@ -755,8 +748,7 @@ std::unique_ptr<KubeWatch> FakeKubeClient::Watch(WatchRequest watch,
       raw->PushEvent({!before  ? WatchEvent::Type::kAdded
                       : !after ? WatchEvent::Type::kDeleted
                                : WatchEvent::Type::kModified,
-                      Answer(object, change.managers,
-                             wanted.metadata_only)});
+                      Answer(object, change.managers, wanted.metadata_only)});
     }
   });
   return made;
@@ -772,11 +764,10 @@ void FakeKubeClient::Discover(Done<std::shared_ptr<const Discovery>> done) {
              std::tie(b.group, b.version, b.kind, b.plural, b.namespaced);
     };
     if (discovered_ == nullptr ||
-        !std::equal(kinds_.begin(), kinds_.end(),
-                    discovered_->kinds().begin(), discovered_->kinds().end(),
-                    same)) {
-      discovered_ = std::make_shared<const Discovery>(
-          kinds_, std::vector<std::string>());
+        !std::equal(kinds_.begin(), kinds_.end(), discovered_->kinds().begin(),
+                    discovered_->kinds().end(), same)) {
+      discovered_ =
+          std::make_shared<const Discovery>(kinds_, std::vector<std::string>());
     }
     done(discovered_);
   });
@@ -814,10 +805,8 @@ absl::StatusOr<ServedKind> FakeKubeClient::Resolve(absl::string_view group,
   const auto find = [&](const std::vector<ServedKind>& kinds) {
     return std::find_if(kinds.begin(), kinds.end(),
                         [&](const ServedKind& served) {
-                          return served.group == group &&
-                                 served.kind == kind &&
-                                 (version.empty() ||
-                                  served.version == version);
+                          return served.group == group && served.kind == kind &&
+                                 (version.empty() || served.version == version);
                         });
   };
   bool known = true;
@@ -880,10 +869,10 @@ void FakeKubeClient::ForgetCrd(const json& crd) {
 // --- The store.
 
 std::string FakeKubeClient::TimeText() const {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ",
-                          absl::FromUnixSeconds(1767225600) +
-                              loop_.MonotonicNow(),
-                          absl::UTCTimeZone());
+  return absl::FormatTime(
+      "%Y-%m-%dT%H:%M:%SZ",
+      absl::FromUnixSeconds(1767225600) + loop_.MonotonicNow(),
+      absl::UTCTimeZone());
 }
 
 KubeObject FakeKubeClient::Answer(const json& object, const Managers& managers,
@@ -928,14 +917,14 @@ absl::Status FakeKubeClient::CheckNamespace(const ObjectId& id) const {
                   KubeError::Missing::kNamespace);
   }
   if (IsDeleting(found->second.object)) {
-    return Refuse(
-        403, "Forbidden",
-        absl::StrCat(IdText(id), " is forbidden: unable to create new content "
-                                 "in namespace ",
-                     ns, " because it is being terminated"),
-        KubeError::Missing::kNothing,
-        {{"NamespaceTerminating", "metadata.namespace",
-          absl::StrCat("namespace ", ns, " is being terminated")}});
+    return Refuse(403, "Forbidden",
+                  absl::StrCat(IdText(id),
+                               " is forbidden: unable to create new content "
+                               "in namespace ",
+                               ns, " because it is being terminated"),
+                  KubeError::Missing::kNothing,
+                  {{"NamespaceTerminating", "metadata.namespace",
+                    absl::StrCat("namespace ", ns, " is being terminated")}});
   }
   return absl::OkStatus();
 }
@@ -975,9 +964,8 @@ void FakeKubeClient::Commit(const ObjectId& id, Stored next) {
   if (IsCrdId(id)) LearnCrd(&next);
   json& metadata = next.object["metadata"];
   if (change.before.is_null()) {
-    metadata["uid"] =
-        absl::StrCat("00000000-0000-4000-8000-",
-                     absl::Dec(next_uid_++, absl::kZeroPad12));
+    metadata["uid"] = absl::StrCat("00000000-0000-4000-8000-",
+                                   absl::Dec(next_uid_++, absl::kZeroPad12));
     metadata["creationTimestamp"] = TimeText();
     if (next.object.contains("spec")) metadata["generation"] = 1;
   } else if (next.object.contains("spec") &&
@@ -1026,11 +1014,11 @@ void FakeKubeClient::Notify(const Change& change) {
     if (!before && !after) continue;
     json object = change.after.is_null() ? change.before : change.after;
     object["metadata"]["resourceVersion"] = absl::StrCat(change.version);
-    watch->PushEvent({!before  ? WatchEvent::Type::kAdded
-                      : !after ? WatchEvent::Type::kDeleted
-                               : WatchEvent::Type::kModified,
-                      Answer(object, change.managers,
-                             watch->request().metadata_only)});
+    watch->PushEvent(
+        {!before  ? WatchEvent::Type::kAdded
+         : !after ? WatchEvent::Type::kDeleted
+                  : WatchEvent::Type::kModified,
+         Answer(object, change.managers, watch->request().metadata_only)});
   }
 }
 
@@ -1072,11 +1060,10 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyNow(
   ASSIGN_OR_RETURN(const core::v1::ResourceKey named, KeyOf(body));
   core::v1::ResourceKey expected = key;
   if (expected.version().empty()) expected.set_version(named.version());
-  if (!SameObject(named, expected) ||
-      named.version() != expected.version()) {
+  if (!SameObject(named, expected) || named.version() != expected.version()) {
     return Refuse(400, "BadRequest",
-                  absl::StrCat("the body names ", KeyText(named),
-                               ", the URL ", KeyText(key)));
+                  absl::StrCat("the body names ", KeyText(named), ", the URL ",
+                               KeyText(key)));
   }
   if (!Member(Member(body, "metadata"), "managedFields").is_null()) {
     return Refuse(400, "BadRequest", "metadata.managedFields must be nil");
@@ -1092,8 +1079,9 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyNow(
       return Refuse(409, "Conflict",
                     absl::StrCat("uid mismatch: the provided object specified "
                                  "uid ",
-                                 wanted_uid, ", and no existing object was "
-                                             "found"));
+                                 wanted_uid,
+                                 ", and no existing object was "
+                                 "found"));
     }
     RETURN_IF_ERROR(CheckNamespace(id));
   }
@@ -1103,16 +1091,16 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyNow(
     const json& metadata = Member(next.object, "metadata");
     if (!wanted_uid.empty() && wanted_uid != TextOr(Member(metadata, "uid"))) {
       return Refuse(422, "Invalid",
-                    absl::StrCat(IdText(id), " is invalid: metadata.uid: "
-                                             "Invalid value: field is "
-                                             "immutable"));
+                    absl::StrCat(IdText(id),
+                                 " is invalid: metadata.uid: "
+                                 "Invalid value: field is "
+                                 "immutable"));
     }
     if (!wanted_version.empty() &&
         wanted_version != TextOr(Member(metadata, "resourceVersion"))) {
       return Refuse(409, "Conflict",
                     absl::StrCat("Operation cannot be fulfilled on ",
-                                 IdText(id),
-                                 ": the object has been modified"));
+                                 IdText(id), ": the object has been modified"));
     }
   } else {
     next.object = {{"apiVersion", Member(body, "apiVersion")},
@@ -1140,10 +1128,10 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyNow(
         const json* const want = FindPath(wanted, path);
         if (want == nullptr || (live != nullptr && *live == *want)) continue;
         taken = true;
-        conflicts.push_back(
-            {"FieldManagerConflict", absl::StrCat(".", PathText(path)),
-             absl::StrCat("conflict with \"", entry.manager, "\" using ",
-                          entry.api_version)});
+        conflicts.push_back({"FieldManagerConflict",
+                             absl::StrCat(".", PathText(path)),
+                             absl::StrCat("conflict with \"", entry.manager,
+                                          "\" using ", entry.api_version)});
       }
       owned = taken ? entry.fields.erase(owned) : std::next(owned);
     }
@@ -1230,18 +1218,17 @@ absl::StatusOr<DeleteResult> FakeKubeClient::DeleteNow(
   const std::string uid = TextOr(Member(metadata, "uid"));
   if (!options.uid.empty() && options.uid != uid) {
     return Refuse(409, "Conflict",
-                  absl::StrCat("Operation cannot be fulfilled on ",
-                               IdText(id), ": Precondition failed: UID in "
-                                           "precondition: ",
+                  absl::StrCat("Operation cannot be fulfilled on ", IdText(id),
+                               ": Precondition failed: UID in "
+                               "precondition: ",
                                options.uid, ", UID in object meta: ", uid));
   }
   if (!options.resource_version.empty() &&
-      options.resource_version !=
-          TextOr(Member(metadata, "resourceVersion"))) {
+      options.resource_version != TextOr(Member(metadata, "resourceVersion"))) {
     return Refuse(409, "Conflict",
-                  absl::StrCat("Operation cannot be fulfilled on ",
-                               IdText(id), ": Precondition failed: "
-                                           "ResourceVersion"));
+                  absl::StrCat("Operation cannot be fulfilled on ", IdText(id),
+                               ": Precondition failed: "
+                               "ResourceVersion"));
   }
   DeleteResult result;
   result.pending = IsNamespaceId(id) || HasFinalizers(found->second.object);
@@ -1263,12 +1250,10 @@ absl::StatusOr<DeleteResult> FakeKubeClient::DeleteNow(
 
 // --- The world's other hands.
 
-absl::Status FakeKubeClient::CreateAs(absl::string_view manager,
-                                      json object) {
+absl::Status FakeKubeClient::CreateAs(absl::string_view manager, json object) {
   ASSIGN_OR_RETURN(const core::v1::ResourceKey key, KeyOf(object));
-  ASSIGN_OR_RETURN(
-      const ServedKind kind,
-      Resolve(key.group(), key.version(), key.kind(), false));
+  ASSIGN_OR_RETURN(const ServedKind kind,
+                   Resolve(key.group(), key.version(), key.kind(), false));
   const ObjectId id = IdentityOf(key);
   if (kind.namespaced == key.namespace_().empty()) {
     return absl::InvalidArgumentError(
@@ -1280,9 +1265,8 @@ absl::Status FakeKubeClient::CreateAs(absl::string_view manager,
   }
   RETURN_IF_ERROR(CheckNamespace(id));
   Stored next;
-  ManagedFieldsEntry& entry =
-      EnsureEntry(&next.managers, manager, "Update", "",
-                  TextOr(Member(object, "apiVersion")));
+  ManagedFieldsEntry& entry = EnsureEntry(&next.managers, manager, "Update", "",
+                                          TextOr(Member(object, "apiVersion")));
   entry.fields = FieldsOf(object);
   entry.time = TimeText();
   next.object = std::move(object);
@@ -1291,9 +1275,9 @@ absl::Status FakeKubeClient::CreateAs(absl::string_view manager,
   return absl::OkStatus();
 }
 
-absl::Status FakeKubeClient::EditAs(
-    absl::string_view manager, const core::v1::ResourceKey& key,
-    const std::function<void(json&)>& edit) {
+absl::Status FakeKubeClient::EditAs(absl::string_view manager,
+                                    const core::v1::ResourceKey& key,
+                                    const std::function<void(json&)>& edit) {
   const ObjectId id = IdentityOf(key);
   const auto found = objects_.find(id);
   if (found == objects_.end()) return Absent(id);
@@ -1312,12 +1296,11 @@ absl::Status FakeKubeClient::EditAs(
   const FieldSet gone = Minus(old_fields, new_fields);
   for (ManagedFieldsEntry& entry : next.managers) {
     for (auto owned = entry.fields.begin(); owned != entry.fields.end();) {
-      const bool lost =
-          gone.count(*owned) > 0 || touched.count(*owned) > 0 ||
-          std::any_of(touched.begin(), touched.end(),
-                      [&owned](const FieldPath& path) {
-                        return Overlaps(path, *owned);
-                      });
+      const bool lost = gone.count(*owned) > 0 || touched.count(*owned) > 0 ||
+                        std::any_of(touched.begin(), touched.end(),
+                                    [&owned](const FieldPath& path) {
+                                      return Overlaps(path, *owned);
+                                    });
       owned = lost ? entry.fields.erase(owned) : std::next(owned);
     }
   }
@@ -1352,8 +1335,8 @@ absl::Status FakeKubeClient::SetStatus(const core::v1::ResourceKey& key,
   if (found == objects_.end()) return Absent(id);
   Stored next = found->second;
   if (observe && status.is_object()) {
-    status["observedGeneration"] = IntegerOr(
-        Member(Member(next.object, "metadata"), "generation"), 0);
+    status["observedGeneration"] =
+        IntegerOr(Member(Member(next.object, "metadata"), "generation"), 0);
   }
   next.object["status"] = std::move(status);
   FieldSet fields;
@@ -1402,17 +1385,15 @@ size_t FakeKubeClient::ObjectCount() const { return objects_.size(); }
 size_t FakeKubeClient::WriteCount() const {
   return static_cast<size_t>(std::count_if(
       requests_.begin(), requests_.end(), [](const Request& request) {
-        return !request.dry_run && (request.verb == Verb::kApply ||
-                                    request.verb == Verb::kDelete);
+        return !request.dry_run &&
+               (request.verb == Verb::kApply || request.verb == Verb::kDelete);
       }));
 }
 
 size_t FakeKubeClient::CountOf(Verb verb) const {
-  return static_cast<size_t>(
-      std::count_if(requests_.begin(), requests_.end(),
-                    [verb](const Request& request) {
-                      return request.verb == verb;
-                    }));
+  return static_cast<size_t>(std::count_if(
+      requests_.begin(), requests_.end(),
+      [verb](const Request& request) { return request.verb == verb; }));
 }
 
 size_t FakeKubeClient::open_watches() const {
@@ -1455,8 +1436,7 @@ void FakeKubeClient::LoseAnswer(Verb verb, int nth) {
 void FakeKubeClient::SetDown(bool down) {
   down_ = down;
   if (down) {
-    CloseWatches(
-        absl::UnavailableError("the API server: connection refused"));
+    CloseWatches(absl::UnavailableError("the API server: connection refused"));
   }
 }
 

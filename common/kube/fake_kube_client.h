@@ -38,11 +38,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "nlohmann/json.hpp"
+
+#include "flotilla/core/v1/core.pb.h"
+
 #include "common/event/loop.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/object.h"
-#include "flotilla/core/v1/core.pb.h"
-#include "nlohmann/json.hpp"
 
 namespace flotilla {
 

@@ -11,15 +11,17 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+#include "flotilla/core/v1/core.pb.h"
+
 #include "common/event/simulated_loop.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/kube_error.h"
 #include "common/kube/object.h"
 #include "common/status/status_matchers.h"
-#include "flotilla/core/v1/core.pb.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
-#include "nlohmann/json.hpp"
 
 namespace flotilla {
 namespace {
@@ -78,10 +80,9 @@ class Recorder : public WatchListener {
     said.push_back(sync == Sync::kCompleteSet ? "sync" : "resumed");
   }
   void OnEvent(WatchEvent event) override {
-    const char* const type =
-        event.type == WatchEvent::Type::kAdded      ? "+"
-        : event.type == WatchEvent::Type::kModified ? "~"
-                                                    : "-";
+    const char* const type = event.type == WatchEvent::Type::kAdded      ? "+"
+                             : event.type == WatchEvent::Type::kModified ? "~"
+                                                                         : "-";
     said.push_back(absl::StrCat(type, event.object.head.name));
     last = std::move(event);
   }
@@ -101,10 +102,9 @@ class FakeKubeClientTest : public ::testing::Test {
                                     const json& body,
                                     ApplyOptions options = {}) {
     absl::StatusOr<ApplyResult> result = absl::InternalError("not called");
-    kube_.Apply(key, body.dump(), std::move(options),
-                [&](absl::StatusOr<ApplyResult> got) {
-                  result = std::move(got);
-                });
+    kube_.Apply(
+        key, body.dump(), std::move(options),
+        [&](absl::StatusOr<ApplyResult> got) { result = std::move(got); });
     loop_.RunUntilIdle();
     return result;
   }
@@ -112,19 +112,17 @@ class FakeKubeClientTest : public ::testing::Test {
   absl::StatusOr<DeleteResult> Delete(const core::v1::ResourceKey& key,
                                       DeleteOptions options = {}) {
     absl::StatusOr<DeleteResult> result = absl::InternalError("not called");
-    kube_.Delete(key, std::move(options),
-                 [&](absl::StatusOr<DeleteResult> got) {
-                   result = std::move(got);
-                 });
+    kube_.Delete(
+        key, std::move(options),
+        [&](absl::StatusOr<DeleteResult> got) { result = std::move(got); });
     loop_.RunUntilIdle();
     return result;
   }
 
   absl::StatusOr<KubeObject> Get(const core::v1::ResourceKey& key) {
     absl::StatusOr<KubeObject> result = absl::InternalError("not called");
-    kube_.Get(key, {}, [&](absl::StatusOr<KubeObject> got) {
-      result = std::move(got);
-    });
+    kube_.Get(key, {},
+              [&](absl::StatusOr<KubeObject> got) { result = std::move(got); });
     loop_.RunUntilIdle();
     return result;
   }
@@ -207,9 +205,10 @@ TEST_F(FakeKubeClientTest, AnEditTakesTheFieldFromUs) {
               ElementsAre("spec.replicas",
                           "spec.template.spec.containers[name=web].image",
                           "spec.template.spec.containers[name=web].name"));
-  ASSERT_THAT(kube_.EditAs("kubectl-scale", kDeployment,
-                           [](json& object) { object["spec"]["replicas"] = 5; }),
-              IsOk());
+  ASSERT_THAT(
+      kube_.EditAs("kubectl-scale", kDeployment,
+                   [](json& object) { object["spec"]["replicas"] = 5; }),
+      IsOk());
   EXPECT_THAT(Owned(kDeployment),
               ElementsAre("spec.template.spec.containers[name=web].image",
                           "spec.template.spec.containers[name=web].name"));
@@ -247,24 +246,23 @@ TEST_F(FakeKubeClientTest, UnknownKindsAndNamespacesAreToldApart) {
             KubeError::Missing::kKind);
   json elsewhere = Map("a", {});
   elsewhere["metadata"]["namespace"] = "nowhere";
-  EXPECT_EQ(MissingWhat(
-                Apply(Key("", "ConfigMap", "nowhere", "a"), elsewhere)
-                    .status()),
-            KubeError::Missing::kNamespace);
+  EXPECT_EQ(
+      MissingWhat(
+          Apply(Key("", "ConfigMap", "nowhere", "a"), elsewhere).status()),
+      KubeError::Missing::kNamespace);
   EXPECT_EQ(MissingWhat(Get(MapKey("a")).status()),
             KubeError::Missing::kObject);
 }
 
 TEST_F(FakeKubeClientTest, ACrdServesItsKind) {
-  const json crd = {
-      {"apiVersion", "apiextensions.k8s.io/v1"},
-      {"kind", "CustomResourceDefinition"},
-      {"metadata", {{"name", "things.x.io"}}},
-      {"spec",
-       {{"group", "x.io"},
-        {"scope", "Namespaced"},
-        {"names", {{"kind", "Thing"}, {"plural", "things"}}},
-        {"versions", json::array({{{"name", "v1"}}})}}}};
+  const json crd = {{"apiVersion", "apiextensions.k8s.io/v1"},
+                    {"kind", "CustomResourceDefinition"},
+                    {"metadata", {{"name", "things.x.io"}}},
+                    {"spec",
+                     {{"group", "x.io"},
+                      {"scope", "Namespaced"},
+                      {"names", {{"kind", "Thing"}, {"plural", "things"}}},
+                      {"versions", json::array({{{"name", "v1"}}})}}}};
   kube_.SetAutoDiscover(false);
   kube_.Discover([](auto) {});
   loop_.RunUntilIdle();
@@ -275,8 +273,7 @@ TEST_F(FakeKubeClientTest, ACrdServesItsKind) {
                       {"kind", "Thing"},
                       {"metadata", {{"name", "a"}, {"namespace", "default"}}}};
   const auto key = Key("x.io", "Thing", "default", "a");
-  EXPECT_EQ(MissingWhat(Apply(key, thing).status()),
-            KubeError::Missing::kKind);
+  EXPECT_EQ(MissingWhat(Apply(key, thing).status()), KubeError::Missing::kKind);
   kube_.Discover([](auto) {});
   loop_.RunUntilIdle();
   EXPECT_THAT(Apply(key, thing), IsOk());
@@ -330,8 +327,7 @@ TEST_F(FakeKubeClientTest, WatchesTellTheSetAndThenTheChanges) {
   EXPECT_EQ(kube_.open_watches(), 1u);
 
   const auto changed = Apply(MapKey("a"), Map("a", {{"k", "2"}}));
-  EXPECT_EQ(watch->resource_version(),
-            changed->object.head.resource_version);
+  EXPECT_EQ(watch->resource_version(), changed->object.head.resource_version);
   ASSERT_THAT(kube_.CreateAs("kubectl", Map("b", {})), IsOk());
   ASSERT_THAT(kube_.DeleteAs(MapKey("a")), IsOk());
   loop_.RunUntilIdle();
@@ -378,11 +374,10 @@ TEST_F(FakeKubeClientTest, SelectorsDecideWhatAWatchSees) {
   ours["metadata"]["labels"] = {{"flotilla.dev/managed", "true"}};
   ASSERT_THAT(Apply(MapKey("ours"), ours), IsOk());
   // Losing the label looks like a deletion.
-  ASSERT_THAT(kube_.EditAs("kubectl", MapKey("ours"),
-                           [](json& object) {
-                             object["metadata"].erase("labels");
-                           }),
-              IsOk());
+  ASSERT_THAT(
+      kube_.EditAs("kubectl", MapKey("ours"),
+                   [](json& object) { object["metadata"].erase("labels"); }),
+      IsOk());
   loop_.RunUntilIdle();
   EXPECT_THAT(recorder.said, ElementsAre("sync", "+ours", "-ours"));
 }

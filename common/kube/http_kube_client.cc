@@ -18,6 +18,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "nlohmann/json.hpp"
+
+#include "flotilla/core/v1/core.pb.h"
+
 #include "common/event/loop.h"
 #include "common/kube/discovery_documents.h"
 #include "common/kube/http_transport.h"
@@ -26,8 +30,6 @@
 #include "common/kube/kube_error.h"
 #include "common/kube/object.h"
 #include "common/status/status_macros.h"
-#include "flotilla/core/v1/core.pb.h"
-#include "nlohmann/json.hpp"
 
 namespace flotilla {
 namespace {
@@ -71,9 +73,8 @@ std::string Encode(absl::string_view text) {
 
 void AddParameter(absl::string_view name, absl::string_view value,
                   std::string* target) {
-  absl::StrAppend(target,
-                  target->find('?') == std::string::npos ? "?" : "&", name,
-                  "=", Encode(value));
+  absl::StrAppend(target, target->find('?') == std::string::npos ? "?" : "&",
+                  name, "=", Encode(value));
 }
 
 // "." and ".." would change the path, "/" too.
@@ -95,9 +96,9 @@ absl::Status UnknownKind(absl::string_view group, absl::string_view version,
   error.http_code = 404;
   error.reason = "NotFound";
   error.missing = KubeError::Missing::kKind;
-  error.message = absl::StrCat(
-      "the cluster does not know the kind ", KindText(group, version, kind),
-      "; a CustomResourceDefinition may be missing");
+  error.message = absl::StrCat("the cluster does not know the kind ",
+                               KindText(group, version, kind),
+                               "; a CustomResourceDefinition may be missing");
   return ToStatus(error);
 }
 
@@ -168,8 +169,8 @@ class HttpKubeClient::DiscoveryRun {
     }
     const absl::StatusOr<json> document = ParseKubeJson(answer->body);
     if (!document.ok()) {
-      Finish(absl::InternalError(absl::StrCat(
-          target, " of the API server is no discovery document")));
+      Finish(absl::InternalError(
+          absl::StrCat(target, " of the API server is no discovery document")));
       return;
     }
     if (IsAggregatedDiscovery(*document)) {
@@ -207,28 +208,26 @@ class HttpKubeClient::DiscoveryRun {
       request.accept = std::string(kJson);
       request.max_answer_bytes = kMaxDiscoveryBytes;
       request.timeout = client_->options_.request_timeout;
-      client_->Send(
-          std::move(request),
-          [this, part, old, i,
-           version = versions[i]](absl::StatusOr<HttpAnswer> answer) {
-            const absl::StatusOr<json> document =
-                answer.ok() ? ParseKubeJson(answer->body)
-                            : absl::StatusOr<json>(answer.status());
-            if (document.ok()) {
-              old->kinds[i] = ReadResourceList(version, *document);
-            } else {
-              old->stale.push_back(version);
-            }
-            if (--old->pending > 0) return;
-            DiscoveryDocument all;
-            for (std::vector<ServedKind>& kinds : old->kinds) {
-              std::move(kinds.begin(), kinds.end(),
-                        std::back_inserter(all.kinds));
-            }
-            all.stale_groups = std::move(old->stale);
-            Take(part, std::move(all), "");
-            Finish(absl::OkStatus());
-          });
+      client_->Send(std::move(request), [this, part, old, i,
+                                         version = versions[i]](
+                                            absl::StatusOr<HttpAnswer> answer) {
+        const absl::StatusOr<json> document =
+            answer.ok() ? ParseKubeJson(answer->body)
+                        : absl::StatusOr<json>(answer.status());
+        if (document.ok()) {
+          old->kinds[i] = ReadResourceList(version, *document);
+        } else {
+          old->stale.push_back(version);
+        }
+        if (--old->pending > 0) return;
+        DiscoveryDocument all;
+        for (std::vector<ServedKind>& kinds : old->kinds) {
+          std::move(kinds.begin(), kinds.end(), std::back_inserter(all.kinds));
+        }
+        all.stale_groups = std::move(old->stale);
+        Take(part, std::move(all), "");
+        Finish(absl::OkStatus());
+      });
     }
   }
 
@@ -285,11 +284,10 @@ class HttpKubeClient::ListRun
     request.max_answer_bytes = client_->options_.max_list_bytes - bytes_;
     request.timeout = client_->options_.list_timeout;
     request.compress = true;
-    client_->Send(std::move(request),
-                  [self = shared_from_this()](
-                      absl::StatusOr<HttpAnswer> answer) {
-                    if (!self->stopped_) self->TakePage(std::move(answer));
-                  });
+    client_->Send(std::move(request), [self = shared_from_this()](
+                                          absl::StatusOr<HttpAnswer> answer) {
+      if (!self->stopped_) self->TakePage(std::move(answer));
+    });
   }
 
   void TakePage(absl::StatusOr<HttpAnswer> answer) {
@@ -304,12 +302,13 @@ class HttpKubeClient::ListRun
     const bool list_ok = ForEachMember(
         answer->body, [&](absl::string_view name, absl::string_view value) {
           if (name == "metadata") {
-            ForEachMember(value, [&](absl::string_view field,
-                                     absl::string_view raw) {
-              if (field == "resourceVersion") version_ = ScanText(raw);
-              if (field == "continue") next = ScanText(raw);
-              return true;
-            });
+            ForEachMember(value,
+                          [&](absl::string_view field, absl::string_view raw) {
+                            if (field == "resourceVersion")
+                              version_ = ScanText(raw);
+                            if (field == "continue") next = ScanText(raw);
+                            return true;
+                          });
           } else if (name == "items" && value != "null") {
             items_ok = ForEachItem(value, [&](absl::string_view item) {
               KubeObject object;
@@ -460,8 +459,7 @@ class HttpKubeClient::RunningWatch : public KubeWatch,
     // Spread, so that not all of them end at once.
     const int64_t least = std::max<int64_t>(
         1, absl::ToInt64Seconds(client_->options_.watch_duration));
-    const int64_t seconds =
-        least + static_cast<int64_t>(number_ * 37) % least;
+    const int64_t seconds = least + static_cast<int64_t>(number_ * 37) % least;
     AddParameter("timeoutSeconds", absl::StrCat(seconds), &http.target);
     http.accept = std::string(request_.metadata_only ? kMetadata : kJson);
     http.timeout = absl::Seconds(seconds) + absl::Minutes(1);
@@ -690,8 +688,8 @@ void HttpKubeClient::FinishDiscovery(absl::Status status) {
     std::vector<std::string> stale = core_part_.stale_groups;
     stale.insert(stale.end(), groups_part_.stale_groups.begin(),
                  groups_part_.stale_groups.end());
-    discovery_ = std::make_shared<const Discovery>(std::move(kinds),
-                                                   std::move(stale));
+    discovery_ =
+        std::make_shared<const Discovery>(std::move(kinds), std::move(stale));
   }
   std::vector<Done<std::shared_ptr<const Discovery>>> done;
   done.swap(discover_done_);
@@ -721,14 +719,13 @@ absl::StatusOr<std::string> HttpKubeClient::PathOf(
     }
     return UnknownKind(group, version, kind);
   }
-  std::string path =
-      group.empty()
-          ? absl::StrCat("/api/", served->version)
-          : absl::StrCat("/apis/", served->group, "/", served->version);
+  std::string path = group.empty() ? absl::StrCat("/api/", served->version)
+                                   : absl::StrCat("/apis/", served->group, "/",
+                                                  served->version);
   if (served->namespaced) {
     if (ns.empty() && !collection) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          kind, " \"", name, "\" needs a namespace"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(kind, " \"", name, "\" needs a namespace"));
     }
     if (!ns.empty()) {
       if (!IsPathSegment(ns)) {
@@ -738,7 +735,8 @@ absl::StatusOr<std::string> HttpKubeClient::PathOf(
     }
   } else if (!ns.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(kind, " \"", name, "\" is cluster-scoped and must not "
+        absl::StrCat(kind, " \"", name,
+                     "\" is cluster-scoped and must not "
                      "name a namespace"));
   }
   absl::StrAppend(&path, "/", served->plural);
@@ -767,11 +765,11 @@ void HttpKubeClient::Get(const core::v1::ResourceKey& key, GetOptions options,
     request.accept = std::string(options.metadata_only ? kMetadata : kJson);
     request.timeout = options_.request_timeout;
     request.max_answer_bytes = options_.max_object_bytes;
-    Send(std::move(request), [done = std::move(done)](
-                                 absl::StatusOr<HttpAnswer> answer) mutable {
-      if (!answer.ok()) return done(answer.status());
-      done(ObjectOf(std::move(answer->body)));
-    });
+    Send(std::move(request),
+         [done = std::move(done)](absl::StatusOr<HttpAnswer> answer) mutable {
+           if (!answer.ok()) return done(answer.status());
+           done(ObjectOf(std::move(answer->body)));
+         });
   });
 }
 
@@ -793,8 +791,8 @@ void HttpKubeClient::List(ListRequest request, Done<ListResult> done) {
           std::move(items.begin(), items.end(),
                     std::back_inserter(result->items));
         },
-        [result, done = std::move(done)](
-            absl::StatusOr<std::string> version) mutable {
+        [result,
+         done = std::move(done)](absl::StatusOr<std::string> version) mutable {
           if (!version.ok()) return done(version.status());
           result->resource_version = *std::move(version);
           done(std::move(*result));

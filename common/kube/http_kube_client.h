@@ -22,10 +22,12 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+
+#include "flotilla/core/v1/core.pb.h"
+
 #include "common/event/loop.h"
 #include "common/kube/http_transport.h"
 #include "common/kube/kube_client.h"
-#include "flotilla/core/v1/core.pb.h"
 
 namespace flotilla {
 

@@ -15,14 +15,16 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "flotilla/core/v1/core.pb.h"
+
 #include "common/event/simulated_loop.h"
 #include "common/kube/http_transport.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/kube_error.h"
 #include "common/status/status_matchers.h"
-#include "flotilla/core/v1/core.pb.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
 
 namespace flotilla {
 namespace {
@@ -80,9 +82,9 @@ class FakeTransport : public HttpTransport {
 
   explicit FakeTransport(SimulatedLoop& loop) : loop_(loop) {}
 
-  CallId Send(HttpRequest request,
-              absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)> done)
-      override {
+  CallId Send(
+      HttpRequest request,
+      absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)> done) override {
     requests.push_back(request);
     loop_.Post([this, request = std::move(request),
                 done = std::move(done)]() mutable { done(serve(request)); });
@@ -109,10 +111,9 @@ class Recorder : public WatchListener {
     said.push_back(sync == Sync::kCompleteSet ? "sync" : "resumed");
   }
   void OnEvent(WatchEvent event) override {
-    const char* const type =
-        event.type == WatchEvent::Type::kAdded      ? "+"
-        : event.type == WatchEvent::Type::kModified ? "~"
-                                                    : "-";
+    const char* const type = event.type == WatchEvent::Type::kAdded      ? "+"
+                             : event.type == WatchEvent::Type::kModified ? "~"
+                                                                         : "-";
     said.push_back(absl::StrCat(type, event.object.head.name));
     if (on_event) on_event();
   }
@@ -262,8 +263,8 @@ TEST_F(HttpKubeClientTest, AFailedHalfOfDiscoveryIsNotForgotten) {
   ASSERT_THAT(Discover(), IsOk());
   groups_etag_ = "g2";
   bool fail = true;
-  transport_.serve = [&](const HttpRequest& request)
-      -> absl::StatusOr<HttpAnswer> {
+  transport_.serve =
+      [&](const HttpRequest& request) -> absl::StatusOr<HttpAnswer> {
     if (fail && request.target == "/api") {
       return absl::UnavailableError("down");
     }
@@ -276,8 +277,8 @@ TEST_F(HttpKubeClientTest, AFailedHalfOfDiscoveryIsNotForgotten) {
 }
 
 TEST_F(HttpKubeClientTest, OlderServersAreAskedGroupByGroup) {
-  transport_.serve = [&](const HttpRequest& request)
-      -> absl::StatusOr<HttpAnswer> {
+  transport_.serve =
+      [&](const HttpRequest& request) -> absl::StatusOr<HttpAnswer> {
     if (request.target == "/api") {
       return Answer(200, R"({"kind":"APIVersions","versions":["v1"]})");
     }
@@ -414,12 +415,10 @@ TEST_F(HttpKubeClientTest, OnlyReadsAreSentAgainAfterAReset) {
 
 TEST_F(HttpKubeClientTest, ListsComeInPages) {
   answers_.push_back(Answer(
-      200,
-      R"({"metadata":{"resourceVersion":"9","continue":"x/y"},"items":[)"
-      R"({"metadata":{"name":"a"}},{"metadata":{"name":"b"}}]})"));
-  answers_.push_back(Answer(
-      200, R"({"metadata":{"resourceVersion":"9"},)"
-           R"("items":[{"metadata":{"name":"c"}}]})"));
+      200, R"({"metadata":{"resourceVersion":"9","continue":"x/y"},"items":[)"
+           R"({"metadata":{"name":"a"}},{"metadata":{"name":"b"}}]})"));
+  answers_.push_back(Answer(200, R"({"metadata":{"resourceVersion":"9"},)"
+                                 R"("items":[{"metadata":{"name":"c"}}]})"));
   ListRequest request;
   request.kind.kind = "ConfigMap";
   request.label_selector = "a=b";
@@ -468,9 +467,8 @@ TEST_F(HttpKubeClientTest, AWatchResumes) {
 }
 
 TEST_F(HttpKubeClientTest, OlderServersAreListedThenWatched) {
-  answers_.push_back(Answer(
-      200, R"({"metadata":{"resourceVersion":"9"},)"
-           R"("items":[{"metadata":{"name":"a"}}]})"));
+  answers_.push_back(Answer(200, R"({"metadata":{"resourceVersion":"9"},)"
+                                 R"("items":[{"metadata":{"name":"a"}}]})"));
   Recorder recorder;
   const auto watch = Watch(recorder);
   HttpStreamListener* const listener = stream()->listener;
@@ -531,8 +529,7 @@ TEST_F(HttpKubeClientTest, OddEventsCloseTheWatchAndNothingElse) {
     HttpStreamListener* const listener = stream()->listener;
     listener->OnHead(Answer(200, ""));
     listener->OnBytes(line);
-    EXPECT_THAT(recorder.closed, StatusIs(absl::StatusCode::kInternal))
-        << line;
+    EXPECT_THAT(recorder.closed, StatusIs(absl::StatusCode::kInternal)) << line;
   }
 }
 

@@ -9,8 +9,9 @@
 #include "absl/functional/function_ref.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
-#include "common/kube/kube_client.h"
 #include "nlohmann/json.hpp"
+
+#include "common/kube/kube_client.h"
 
 namespace flotilla {
 namespace {
@@ -145,8 +146,8 @@ std::string ScanText(absl::string_view raw) {
 bool ScanHead(absl::string_view object, ObjectHead* head) {
   bool metadata_ok = true;
   const bool object_ok = ForEachMember(
-      object, [head, &metadata_ok](absl::string_view name,
-                                   absl::string_view value) {
+      object,
+      [head, &metadata_ok](absl::string_view name, absl::string_view value) {
         if (name != "metadata") return true;
         metadata_ok = ForEachMember(
             value, [head](absl::string_view field, absl::string_view raw) {

@@ -11,6 +11,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
+
 #include "common/kube/kube_client.h"
 
 namespace flotilla {

@@ -7,9 +7,10 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "common/kube/kube_client.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "common/kube/kube_client.h"
 
 namespace flotilla {
 namespace {
@@ -20,8 +21,8 @@ using ::testing::Pair;
 std::vector<std::pair<std::string, std::string>> MembersOf(
     absl::string_view text) {
   std::vector<std::pair<std::string, std::string>> members;
-  EXPECT_TRUE(ForEachMember(
-      text, [&](absl::string_view name, absl::string_view value) {
+  EXPECT_TRUE(
+      ForEachMember(text, [&](absl::string_view name, absl::string_view value) {
         members.emplace_back(std::string(name), std::string(value));
         return true;
       }));
@@ -34,12 +35,11 @@ bool Walks(absl::string_view text) {
 }
 
 TEST(JsonScanTest, CutsMembersAtTheirBrackets) {
-  EXPECT_THAT(MembersOf(R"( {"a":"x\"}{","b": {"c":[1,{"d":"]"}]} ,"e":-1.5,
+  EXPECT_THAT(
+      MembersOf(R"( {"a":"x\"}{","b": {"c":[1,{"d":"]"}]} ,"e":-1.5,
                              "f":null,"g":[]} )"),
-              ElementsAre(Pair("a", R"("x\"}{")"),
-                          Pair("b", R"({"c":[1,{"d":"]"}]})"),
-                          Pair("e", "-1.5"), Pair("f", "null"),
-                          Pair("g", "[]")));
+      ElementsAre(Pair("a", R"("x\"}{")"), Pair("b", R"({"c":[1,{"d":"]"}]})"),
+                  Pair("e", "-1.5"), Pair("f", "null"), Pair("g", "[]")));
   EXPECT_TRUE(MembersOf("{}").empty());
 }
 
@@ -71,11 +71,11 @@ TEST(JsonScanTest, EndsEarlyWhenTold) {
 
 TEST(JsonScanTest, ItemsOfAList) {
   std::vector<std::string> items;
-  EXPECT_TRUE(ForEachItem(R"([{"a":1}, 2 ,"x,y"])",
-                          [&](absl::string_view item) {
-                            items.emplace_back(item);
-                            return true;
-                          }));
+  EXPECT_TRUE(
+      ForEachItem(R"([{"a":1}, 2 ,"x,y"])", [&](absl::string_view item) {
+        items.emplace_back(item);
+        return true;
+      }));
   EXPECT_THAT(items, ElementsAre(R"({"a":1})", "2", R"("x,y")"));
 }
 

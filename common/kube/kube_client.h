@@ -26,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+
 #include "flotilla/core/v1/core.pb.h"
 
 namespace flotilla {
@@ -76,9 +77,7 @@ class Discovery {
   bool IsStale(absl::string_view group) const;
 
   const std::vector<ServedKind>& kinds() const { return kinds_; }
-  const std::vector<std::string>& stale_groups() const {
-    return stale_groups_;
-  }
+  const std::vector<std::string>& stale_groups() const { return stale_groups_; }
 
  private:
   const std::vector<ServedKind> kinds_;
@@ -163,7 +162,7 @@ struct ApplyResult {
 // Thread-compatible.
 struct DeleteOptions {
   enum class Propagation { kBackground, kForeground, kOrphan };
-  std::string uid;  // Precondition; empty: none.
+  std::string uid;               // Precondition; empty: none.
   std::string resource_version;  // Precondition; empty: none.
   Propagation propagation = Propagation::kBackground;
   bool dry_run = false;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
@@ -15,8 +16,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "common/kube/object.h"
+#include "absl/types/optional.h"
 #include "nlohmann/json.hpp"
+
+#include "common/kube/object.h"
 
 namespace flotilla {
 namespace {
@@ -106,10 +109,11 @@ bool SaysImmutable(absl::string_view message) {
 }  // namespace
 
 absl::Status ToStatus(const KubeError& error) {
-  absl::Status status(CodeOf(error), error.message.empty()
-                                         ? absl::StrCat("the API server answered ",
-                                                        error.http_code)
-                                         : error.message);
+  absl::Status status(
+      CodeOf(error),
+      error.message.empty()
+          ? absl::StrCat("the API server answered ", error.http_code)
+          : error.message);
   json causes = json::array();
   for (const KubeErrorCause& cause : error.causes) {
     causes.push_back({{"reason", cause.reason},
@@ -153,22 +157,21 @@ KubeError ParseKubeError(int http_code, absl::string_view retry_after,
   if (error.message.empty()) {
     // Not a Kubernetes answer: a proxy's page, or plain text. Its first line
     // says enough.
-    const absl::string_view line = body.substr(0, body.find('\n')).substr(0, 200);
+    const absl::string_view line =
+        body.substr(0, body.find('\n')).substr(0, 200);
     const bool printable =
-        std::all_of(line.begin(), line.end(), [](unsigned char c) {
-          return c >= 0x20 && c < 0x7f;
-        });
-    error.message =
-        absl::StrCat("the API server answered ", http_code,
-                     line.empty() || !printable ? "" : ": ",
-                     printable ? line : absl::string_view());
+        std::all_of(line.begin(), line.end(),
+                    [](unsigned char c) { return c >= 0x20 && c < 0x7f; });
+    error.message = absl::StrCat("the API server answered ", http_code,
+                                 line.empty() || !printable ? "" : ": ",
+                                 printable ? line : absl::string_view());
   }
   int64_t seconds = 0;
   if (!absl::SimpleAtoi(retry_after, &seconds)) {
     seconds = IntegerOr(Member(details, "retryAfterSeconds"), 0);
   }
-  error.retry_after = absl::Seconds(
-      std::clamp<int64_t>(seconds, 0, kMaxRetryAfterSeconds));
+  error.retry_after =
+      absl::Seconds(std::clamp<int64_t>(seconds, 0, kMaxRetryAfterSeconds));
   error.missing = MissingOf(error, details, is_status);
   return error;
 }
@@ -184,8 +187,8 @@ std::optional<KubeError> GetKubeError(const absl::Status& status) {
   error.message = TextOr(Member(*value, "message"));
   error.retry_after =
       absl::Milliseconds(IntegerOr(Member(*value, "retryAfterMs"), 0));
-  error.missing = static_cast<KubeError::Missing>(
-      IntegerOr(Member(*value, "missing"), 0));
+  error.missing =
+      static_cast<KubeError::Missing>(IntegerOr(Member(*value, "missing"), 0));
   const json& causes = Member(*value, "causes");
   if (causes.is_array()) {
     for (const json& cause : causes) {

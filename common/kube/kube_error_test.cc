@@ -69,9 +69,9 @@ TEST(KubeErrorTest, CodesBecomeCanonical) {
   for (const auto& test : kCases) {
     EXPECT_EQ(StatusFor(test.http, "").code(), test.code) << test.http;
   }
-  EXPECT_EQ(StatusFor(409, R"({"kind":"Status","reason":"AlreadyExists"})")
-                .code(),
-            absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(
+      StatusFor(409, R"({"kind":"Status","reason":"AlreadyExists"})").code(),
+      absl::StatusCode::kAlreadyExists);
 }
 
 TEST(KubeErrorTest, FourKindsOf404AreToldApart) {
@@ -121,8 +121,7 @@ TEST(KubeErrorTest, AnApplyThatDoesNotFitItsSchemaIsTheCallersFault) {
 TEST(KubeErrorTest, RetryAfterComesFromHeaderOrBody) {
   EXPECT_EQ(RetryAfter(StatusFor(429, "", "3")), absl::Seconds(3));
   EXPECT_EQ(RetryAfter(StatusFor(
-                503,
-                R"({"kind":"Status","details":{"retryAfterSeconds":2}})")),
+                503, R"({"kind":"Status","details":{"retryAfterSeconds":2}})")),
             absl::Seconds(2));
   EXPECT_EQ(RetryAfter(StatusFor(429, "", "99999999")), absl::Minutes(10));
   EXPECT_EQ(RetryAfter(StatusFor(429, "", "-5")), absl::ZeroDuration());
@@ -135,21 +134,19 @@ TEST(KubeErrorTest, OddBodiesAreTaken) {
        {"", "null", "[]", R"({"kind":"Status","message":7,"details":[1]})",
         R"({"kind":"Status","details":{"causes":{"a":1}}})",
         R"({"kind":"Status","details":{"causes":[1,null,{"field":2}]}})"}) {
-    EXPECT_EQ(StatusFor(500, body).code(), absl::StatusCode::kInternal)
-        << body;
+    EXPECT_EQ(StatusFor(500, body).code(), absl::StatusCode::kInternal) << body;
   }
-  EXPECT_THAT(std::string(StatusFor(502, "<html>\nsecret second line")
-                              .message()),
-              Not(HasSubstr("secret")));
   EXPECT_THAT(
-      std::string(StatusFor(502, "bad\x1b[31m gateway").message()),
-      Not(HasSubstr("\x1b")));
+      std::string(StatusFor(502, "<html>\nsecret second line").message()),
+      Not(HasSubstr("secret")));
+  EXPECT_THAT(std::string(StatusFor(502, "bad\x1b[31m gateway").message()),
+              Not(HasSubstr("\x1b")));
   const std::string long_message(100000, 'x');
-  EXPECT_LE(StatusFor(500, R"({"kind":"Status","message":")" + long_message +
-                               "\"}")
-                .message()
-                .size(),
-            4096u);
+  EXPECT_LE(
+      StatusFor(500, R"({"kind":"Status","message":")" + long_message + "\"}")
+          .message()
+          .size(),
+      4096u);
 }
 
 TEST(KubeErrorTest, LostAnswersAndConnectionsAreTransient) {

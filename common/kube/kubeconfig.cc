@@ -15,11 +15,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "nlohmann/json.hpp"
+
 #include "common/kube/kube_identity.h"
 #include "common/kube/object.h"
 #include "common/status/status_macros.h"
 #include "common/yaml/documents.h"
-#include "nlohmann/json.hpp"
 
 namespace flotilla {
 namespace {
@@ -80,8 +81,8 @@ class Reader {
         }
       }
     }
-    return Broken(absl::StrCat("there is no ", member, " \"", name,
-                               "\" under ", list_name));
+    return Broken(absl::StrCat("there is no ", member, " \"", name, "\" under ",
+                               list_name));
   }
 
   absl::Status ReadCluster(const json& cluster, const std::string& name,
@@ -94,9 +95,8 @@ class Reader {
                                  "\": server must be an http(s) URL"));
     }
     if (server.find('@') != std::string::npos ||
-        std::any_of(server.begin(), server.end(), [](unsigned char c) {
-          return c <= ' ' || c == 0x7f;
-        })) {
+        std::any_of(server.begin(), server.end(),
+                    [](unsigned char c) { return c <= ' ' || c == 0x7f; })) {
       return Broken(absl::StrCat(
           "cluster \"", name,
           "\": server must not hold a user name, spaces or control "
@@ -113,20 +113,19 @@ class Reader {
   absl::Status ReadUser(const json& user, const std::string& name,
                         KubeIdentity* identity) {
     for (const absl::string_view member :
-         {"auth-provider", "username", "password", "as", "as-uid",
-          "as-groups", "as-user-extra"}) {
+         {"auth-provider", "username", "password", "as", "as-uid", "as-groups",
+          "as-user-extra"}) {
       if (!Member(user, member).is_null()) {
         return Broken(absl::StrCat("user \"", name, "\": ", member,
                                    " is not supported; use a token, a client "
                                    "certificate or an exec plugin"));
       }
     }
-    RETURN_IF_ERROR(ReadDataOrFile(user, "client-certificate",
-                                   &identity->client_cert_pem));
+    RETURN_IF_ERROR(
+        ReadDataOrFile(user, "client-certificate", &identity->client_cert_pem));
     RETURN_IF_ERROR(
         ReadDataOrFile(user, "client-key", &identity->client_key_pem));
-    if (identity->client_cert_pem.empty() !=
-        identity->client_key_pem.empty()) {
+    if (identity->client_cert_pem.empty() != identity->client_key_pem.empty()) {
       return Broken(absl::StrCat(
           "user \"", name,
           "\": client-certificate and client-key need each other"));
@@ -155,8 +154,7 @@ class Reader {
     plugin.api_version = TextOr(Member(exec, "apiVersion"));
     plugin.command = TextOr(Member(exec, "command"));
     if (plugin.command.empty()) {
-      return Broken(
-          absl::StrCat("user \"", name, "\": exec has no command"));
+      return Broken(absl::StrCat("user \"", name, "\": exec has no command"));
     }
     // A name is looked up in PATH, a path is relative to the file.
     if (plugin.command.find('/') != std::string::npos) {
@@ -259,8 +257,7 @@ absl::StatusOr<KubeIdentity> InClusterIdentity(absl::string_view host,
   identity.token_file = absl::StrCat(directory, "/token");
   ASSIGN_OR_RETURN(const std::string token, read_file(identity.token_file),
                    _ << "the service account's token");
-  ASSIGN_OR_RETURN(identity.token, CheckToken(token),
-                   _ << identity.token_file);
+  ASSIGN_OR_RETURN(identity.token, CheckToken(token), _ << identity.token_file);
   // Absent where the token is projected alone.
   const absl::StatusOr<std::string> ns =
       read_file(absl::StrCat(directory, "/namespace"));

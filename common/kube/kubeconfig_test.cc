@@ -10,10 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "common/kube/kube_identity.h"
-#include "common/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "common/kube/kube_identity.h"
+#include "common/status/status_matchers.h"
 
 namespace flotilla {
 namespace {
@@ -91,10 +92,10 @@ TEST_F(KubeconfigTest, ReadsDataAndToken) {
 
 TEST_F(KubeconfigTest, ReadsFilesBesideIt) {
   files_["/home/ops/.kube/ca.pem"] = "CA";
-  const auto identity = Parse(
-      Config("server: 'https://a', certificate-authority: ca.pem, "
-             "insecure-skip-tls-verify: true",
-             "tokenFile: /run/token"));
+  const auto identity =
+      Parse(Config("server: 'https://a', certificate-authority: ca.pem, "
+                   "insecure-skip-tls-verify: true",
+                   "tokenFile: /run/token"));
   ASSERT_THAT(identity, IsOk());
   EXPECT_EQ(identity->ca_pem, "CA");
   EXPECT_EQ(identity->token_file, "/run/token");
@@ -105,8 +106,9 @@ TEST_F(KubeconfigTest, ReadsFilesBesideIt) {
 }
 
 TEST_F(KubeconfigTest, FilesAndPluginsOfOthersAreRefused) {
-  const std::string exec = "exec: {apiVersion: x, command: ./login, "
-                           "args: [a, b], env: [{name: N, value: V}]}";
+  const std::string exec =
+      "exec: {apiVersion: x, command: ./login, "
+      "args: [a, b], env: [{name: N, value: V}]}";
   EXPECT_THAT(Parse(Config("server: 'https://a'", exec)),
               StatusIs(absl::StatusCode::kPermissionDenied));
   options_.allow_exec = true;
@@ -149,14 +151,15 @@ TEST_F(KubeconfigTest, WhatIsWrongIsNamed) {
   };
   for (const auto& test : kCases) {
     const auto identity = Parse(Config(test.cluster, test.user));
-    EXPECT_THAT(identity, StatusIs(absl::StatusCode::kInvalidArgument,
-                                   AllOf(HasSubstr(test.words),
-                                         HasSubstr(".kube/config"),
-                                         Not(HasSubstr("pw")))))
+    EXPECT_THAT(identity,
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(test.words), HasSubstr(".kube/config"),
+                               Not(HasSubstr("pw")))))
         << test.cluster << test.user;
   }
-  for (const char* text : {"", "[]", "a: b", "{", "contexts: 1\n"
-                                                  "current-context: x"}) {
+  for (const char* text : {"", "[]", "a: b", "{",
+                           "contexts: 1\n"
+                           "current-context: x"}) {
     EXPECT_THAT(Parse(text), StatusIs(absl::StatusCode::kInvalidArgument))
         << text;
   }
@@ -164,13 +167,13 @@ TEST_F(KubeconfigTest, WhatIsWrongIsNamed) {
 
 TEST_F(KubeconfigTest, TheContextMayBeNamed) {
   options_.context = "other";
-  EXPECT_THAT(Parse(Config("server: 'https://a'", "")),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("absent")));
+  EXPECT_THAT(
+      Parse(Config("server: 'https://a'", "")),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("absent")));
   options_.context = "nowhere";
-  EXPECT_THAT(Parse(Config("server: 'https://a'", "")),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("nowhere")));
+  EXPECT_THAT(
+      Parse(Config("server: 'https://a'", "")),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nowhere")));
 }
 
 TEST_F(KubeconfigTest, APodFindsItsIdentity) {

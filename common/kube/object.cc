@@ -18,8 +18,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "flotilla/core/v1/core.pb.h"
 #include "nlohmann/json.hpp"
+
+#include "flotilla/core/v1/core.pb.h"
 
 namespace flotilla {
 namespace {
@@ -232,8 +233,7 @@ void SplitApiVersion(absl::string_view api_version, std::string* group,
   }
 }
 
-std::string JoinApiVersion(absl::string_view group,
-                           absl::string_view version) {
+std::string JoinApiVersion(absl::string_view group, absl::string_view version) {
   return group.empty() ? std::string(version)
                        : absl::StrCat(group, "/", version);
 }

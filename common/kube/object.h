@@ -17,8 +17,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "flotilla/core/v1/core.pb.h"
 #include "nlohmann/json.hpp"
+
+#include "flotilla/core/v1/core.pb.h"
 
 namespace flotilla {
 
@@ -32,8 +33,7 @@ using ObjectIdentity =
     std::tuple<std::string, std::string, std::string, std::string>;
 
 ObjectIdentity IdentityOf(const core::v1::ResourceKey& key);
-bool SameObject(const core::v1::ResourceKey& a,
-                const core::v1::ResourceKey& b);
+bool SameObject(const core::v1::ResourceKey& a, const core::v1::ResourceKey& b);
 
 // Orders by (group, kind, namespace, name): a manifest's order.
 bool KeyLess(const core::v1::ResourceKey& a, const core::v1::ResourceKey& b);

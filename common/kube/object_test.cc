@@ -6,11 +6,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "common/status/status_matchers.h"
-#include "flotilla/core/v1/core.pb.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+
+#include "flotilla/core/v1/core.pb.h"
+
+#include "common/status/status_matchers.h"
 
 namespace flotilla {
 namespace {
@@ -84,8 +86,7 @@ TEST(KeyTest, IdentityIgnoresTheVersion) {
 TEST(KeyTest, TextIsForPeople) {
   EXPECT_EQ(KeyText(Key("apps", "v1", "Deployment", "shop", "web")),
             "deployment.apps shop/web");
-  EXPECT_EQ(KeyText(Key("", "v1", "Namespace", "", "shop")),
-            "namespace shop");
+  EXPECT_EQ(KeyText(Key("", "v1", "Namespace", "", "shop")), "namespace shop");
 }
 
 TEST(KeyTest, IsReadFromAnObject) {
@@ -118,12 +119,11 @@ TEST(JsonTest, CanonicalJsonReplacesInvalidUtf8) {
 }
 
 TEST(JsonTest, DeepJsonIsRefused) {
-  EXPECT_THAT(ParseKubeJson(std::string(100000, '[')),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("levels deep")));
+  EXPECT_THAT(
+      ParseKubeJson(std::string(100000, '[')),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("levels deep")));
   EXPECT_THAT(ParseKubeJson("{\"a\": \"[[[\\\"[[[\"}"), IsOk());
-  EXPECT_THAT(ParseKubeJson("{"),
-              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(ParseKubeJson("{"), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(JsonTest, ReadersTakeAnyShape) {
@@ -138,18 +138,17 @@ TEST(JsonTest, ReadersTakeAnyShape) {
 }
 
 TEST(FieldsTest, LeavesOfFieldsV1) {
-  EXPECT_THAT(
-      Texts(ParseFieldsV1(DeploymentFields())),
-      UnorderedElementsAre(
-          "metadata.labels.app", "metadata.labels[example.com/team]",
-          "metadata.finalizers[=a/b]", "spec.replicas",
-          "spec.template.spec.containers[name=web].image",
-          "spec.template.spec.containers[name=web].name",
-          "spec.template.spec.containers[name=web].ports"
-          "[containerPort=80,protocol=TCP].containerPort",
-          "spec.template.spec.containers[name=web].args[0]",
-          "spec.template.spec.containers[name=web].resources",
-          "spec.template.spec.volumes[name=tmp]"));
+  EXPECT_THAT(Texts(ParseFieldsV1(DeploymentFields())),
+              UnorderedElementsAre(
+                  "metadata.labels.app", "metadata.labels[example.com/team]",
+                  "metadata.finalizers[=a/b]", "spec.replicas",
+                  "spec.template.spec.containers[name=web].image",
+                  "spec.template.spec.containers[name=web].name",
+                  "spec.template.spec.containers[name=web].ports"
+                  "[containerPort=80,protocol=TCP].containerPort",
+                  "spec.template.spec.containers[name=web].args[0]",
+                  "spec.template.spec.containers[name=web].resources",
+                  "spec.template.spec.volumes[name=tmp]"));
 }
 
 TEST(FieldsTest, ValuesAreFoundByPath) {
@@ -200,7 +199,8 @@ TEST(FieldsTest, ManagedFieldsAreReadByManager) {
         {"operation", "Update"},
         {"subresource", "scale"},
         {"fieldsV1", {{"f:spec", {{"f:paused", json::object()}}}}}},
-       "odd", {{"manager", 1}}});
+       "odd",
+       {{"manager", 1}}});
   const auto entries = ParseManagedFields(object);
   ASSERT_THAT(entries, SizeIs(2));
   EXPECT_EQ(entries[0].api_version, "apps/v1");
@@ -208,8 +208,7 @@ TEST(FieldsTest, ManagedFieldsAreReadByManager) {
   EXPECT_THAT(Texts(AppliedFields(entries, "flotilla")),
               ElementsAre("spec.replicas"));
   EXPECT_THAT(AppliedFields(entries, "kubectl"), IsEmpty());
-  EXPECT_THAT(ParseManagedFields(json::parse(R"({"metadata": 1})")),
-              IsEmpty());
+  EXPECT_THAT(ParseManagedFields(json::parse(R"({"metadata": 1})")), IsEmpty());
 }
 
 TEST(FieldsTest, DifferenceNamesWhatWasLost) {
