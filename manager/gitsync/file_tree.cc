@@ -200,7 +200,8 @@ absl::StatusOr<TreeEntry> FileTree::ToEntry(const std::string& shown_path,
     entry.problem = absl::StrCat(
         "\"", Shown(shown_path),
         "\" has a name that may not be used: rename it, without control "
-        "characters, backslashes or bytes that are not UTF-8, and not \".git\"");
+        "characters, backslashes or bytes that are not UTF-8, and not "
+        "\".git\"");
     return entry;
   }
   if (raw.kind == RawEntry::Kind::kLink) {

@@ -484,7 +484,8 @@ void GitPoller::SyncNow(absl::string_view workspace, absl::string_view name,
   absl::Status refused;
   const auto it = polls_.find(DocumentKey(workspace, kGitRepoKind, name));
   if (!loaded()) {
-    refused = absl::UnavailableError("the store is still being read; try again");
+    refused =
+        absl::UnavailableError("the store is still being read; try again");
   } else if (it == polls_.end()) {
     refused = absl::NotFoundError(
         absl::StrCat("there is no GitRepo ", ToDisplayText(workspace, 253), "/",

@@ -478,7 +478,8 @@ struct Libgit2Repository::Clones::Attempt {
         progress->total_objects > self.options.max_fetch_objects) {
       return Refuse(
           self, absl::ResourceExhaustedError(absl::StrCat(
-                    "repository ", self.url.display, " is too large: more than ",
+                    "repository ", self.url.display,
+                    " is too large: more than ",
                     self.options.max_fetch_bytes >> 20, " MiB or ",
                     self.options.max_fetch_objects, " objects in one fetch")));
     }

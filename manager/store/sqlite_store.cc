@@ -132,8 +132,8 @@ absl::Status Prepare(Database& db, Random& random, int wanted,
   ASSIGN_OR_RETURN(const int64_t found, ReadMetaInt(db, "schema_version"));
   if (found > wanted) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "store ", db.path(), " was written by a newer Flotilla (schema version ",
-        found, "; this one understands up to ", wanted,
+        "store ", db.path(),
+        " was written by a newer Flotilla (schema version ", found, "; this one understands up to ", wanted,
         "): run that version, or restore a copy from before the upgrade"));
   }
   if (found == wanted) return absl::OkStatus();

@@ -35,7 +35,8 @@ class TypedMirrorTest : public ::testing::Test {
 
   Mirror::OnChange Record() {
     return [this](const std::string& key, const storage::v1::Source* source) {
-      seen_.push_back(key + (source == nullptr ? " gone" : " " + source->name()));
+      seen_.push_back(
+          key + (source == nullptr ? " gone" : " " + source->name()));
     };
   }
 
