@@ -108,7 +108,7 @@ class RenderTest(unittest.TestCase):
 
 @unittest.skipUnless(
     CORPUS.is_dir(),
-    "absent by design: the collection of Fleet's examples is no part of this "
+    "Fleet's examples are not on this machine: they are no part of this "
     "project; the cases above cover the same behaviour",
 )
 class FleetExamplesTest(unittest.TestCase):
