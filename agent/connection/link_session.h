@@ -30,6 +30,13 @@
 
 namespace flotilla::agent {
 
+// How a session is to end.
+struct SessionEnding {
+  absl::Status why;
+  ReconnectSchedule::Ending kind = ReconnectSchedule::Ending::kFailed;
+  absl::Duration retry_after = absl::ZeroDuration();
+};
+
 // Loop-affine.
 class LinkSession {
  public:
@@ -52,12 +59,7 @@ class LinkSession {
   using Event = std::variant<SessionOpened, NeedHave, Assigned, ReportAcked,
                              Reportable, BlobFetches::Result>;
 
-  // How a session is to end.
-  struct Ending {
-    absl::Status why;
-    ReconnectSchedule::Ending kind = ReconnectSchedule::Ending::kFailed;
-    absl::Duration retry_after = absl::ZeroDuration();
-  };
+  using Ending = SessionEnding;
 
   // What the caller must do after a step, in order.
   struct Step {
