@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/crypto/sha256.h"
+#include "common/status/status_macros.h"
 #include "manager/bundle/bundle_name.h"
 #include "manager/bundle/glob.h"
 #include "manager/bundle/values_files.h"
@@ -30,6 +31,7 @@ using storage::v1::HelmOptions;
 using storage::v1::Target;
 
 constexpr uint64_t kMaxIgnoreFile = 1 << 20;
+constexpr size_t kMaxListed = 20000;
 constexpr char kRepoName[] = "fleet.cattle.io/repo-name";
 
 std::string Join(absl::string_view directory, absl::string_view name) {
@@ -79,7 +81,9 @@ class Builder {
                               git_repo.name())) {}
 
   BuildResult Build() {
-    for (const std::string& root : Roots()) Discover(root);
+    for (const std::string& root : Roots()) {
+      if (listed_ <= kMaxListed) Discover(root);
+    }
     for (const auto& [directory, entries] : directories_) {
       if (result_.bundles.size() >= limits_.max_bundles) {
         Error("RESOURCE_EXHAUSTED", "", 0,
@@ -192,6 +196,15 @@ class Builder {
         Expand(directory, rest, roots);
       } else {
         roots.insert(directory);
+      }
+      return;
+    }
+    // Links may make a small tree look like a large one.
+    if (++listed_ > kMaxListed) {
+      if (listed_ == kMaxListed + 1) {
+        Error("RESOURCE_EXHAUSTED", "", 0,
+              "the patterns in spec.paths look into too many directories; "
+              "name the directories");
       }
       return;
     }
@@ -592,8 +605,29 @@ class Builder {
   std::vector<std::unique_ptr<std::vector<TreeEntry>>> walks_;
   std::map<std::string, Entries> directories_;
   uint64_t read_bytes_ = 0;
+  // Directories that patterns have looked into.
+  size_t listed_ = 0;
   BuildResult result_;
 };
+
+// The chart that a Bundle document names must be among its files.
+absl::Status CheckDocumentChart(const Document& bundle,
+                                const HelmOptions& helm) {
+  if (helm.chart().empty()) return absl::OkStatus();
+  absl::StatusOr<std::string> chart = NormalizeTreePath(helm.chart());
+  const std::string wanted = chart.ok() ? Join(*chart, "Chart.yaml") : "";
+  const bool there =
+      std::any_of(bundle.bundle().resources().begin(),
+                  bundle.bundle().resources().end(),
+                  [&wanted](const storage::v1::BundleFile& file) {
+                    return file.name() == wanted;
+                  });
+  if (there) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat(
+      "spec.helm.chart: \"", ShownText(helm.chart()),
+      "\" has no Chart.yaml in spec.resources; charts from elsewhere are not "
+      "supported yet"));
+}
 
 }  // namespace
 
@@ -664,6 +698,10 @@ absl::StatusOr<BundleRevision> MakeDocumentRevision(
       yaml);
   if (!yaml.errors.empty()) {
     return absl::InvalidArgumentError(DescribeProblems(yaml.errors));
+  }
+  RETURN_IF_ERROR(CheckDocumentChart(bundle, yaml.options.helm()));
+  for (const Target& target : yaml.customizations) {
+    RETURN_IF_ERROR(CheckDocumentChart(bundle, target.options().helm()));
   }
   BundleRevision revision;
   *revision.mutable_files() = bundle.bundle().resources();

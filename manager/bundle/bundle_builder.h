@@ -93,7 +93,8 @@ storage::v1::BundleRevision MakeRevision(const BuiltBundle& bundle,
 
 // The revision of a Bundle document. `read` gives the bytes of a file by its
 // name; used for values files.
-// Errors: INVALID_ARGUMENT for a values file that is absent or broken.
+// Errors: INVALID_ARGUMENT for a values file that is absent or broken;
+// UNIMPLEMENTED for a chart that is not among the files.
 absl::StatusOr<storage::v1::BundleRevision> MakeDocumentRevision(
     const storage::v1::Document& bundle,
     absl::FunctionRef<absl::StatusOr<std::string>(const std::string&)> read);

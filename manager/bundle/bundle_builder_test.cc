@@ -407,7 +407,8 @@ TEST(BundleBuilder, MakesARevisionOfABundleDocument) {
       {{"f", "apiVersion: fleet.cattle.io/v1alpha1\nkind: Bundle\n"
              "metadata: {name: b, labels: {a: b}}\nspec:\n"
              "  helm: {chart: ., values: {a: 1}, valuesFiles: [v.yaml]}\n"
-             "  resources: [{name: v.yaml, content: 'a: 2'}]\n"
+             "  resources:\n  - {name: v.yaml, content: 'a: 2'}\n"
+             "  - {name: Chart.yaml, content: 'name: c'}\n"
              "  targets: [{clusterSelector: {}}]\n"}},
       "");
   ASSERT_THAT(parsed.errors, IsEmpty());
@@ -423,12 +424,37 @@ TEST(BundleBuilder, MakesARevisionOfABundleDocument) {
   EXPECT_EQ(revision->options().helm().values_json(), R"({"a":2})");
   EXPECT_EQ(revision->targets_size(), 1);
   EXPECT_EQ(revision->customizations_size(), 0);
+  const auto read =
+      [](const std::string&) -> absl::StatusOr<std::string> {
+    return absl::NotFoundError("not there");
+  };
   EXPECT_THAT(
-      MakeDocumentRevision(document,
-                           [](const std::string&) -> absl::StatusOr<std::string> {
-                             return absl::NotFoundError("not there");
-                           }),
+      MakeDocumentRevision(document, read),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not there")));
+}
+
+TEST(BundleBuilder, RefusesAChartThatABundleDocumentDoesNotCarry) {
+  storage::v1::Document document;
+  document.mutable_bundle()->mutable_options()->mutable_helm()->set_chart(
+      "oci://registry/chart");
+
+  const auto read =
+      [](const std::string&) -> absl::StatusOr<std::string> {
+    return absl::NotFoundError("not there");
+  };
+  EXPECT_THAT(
+      MakeDocumentRevision(document, read),
+      StatusIs(absl::StatusCode::kUnimplemented,
+               HasSubstr("charts from elsewhere are not supported yet")));
+}
+
+TEST(BundleBuilder, GivesUpOnPatternsThatLinksMakeEndless) {
+  MemoryTree tree(Files{{"x/a.yaml", "x"}}, {{"l", "."}, {"m", "."}});
+
+  const BuildResult result =
+      BuildBundles(tree, GitRepo({"*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*"}));
+
+  EXPECT_THAT(result.errors, SizeIs(1));
 }
 
 TEST(BundleBuilder, IgnoresFilesAsTheCorpusSays) {

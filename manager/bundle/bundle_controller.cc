@@ -24,6 +24,7 @@ using storage::v1::Document;
 using storage::v1::Source;
 
 constexpr absl::Duration kRetry = absl::Seconds(1);
+constexpr absl::Duration kRebuild = absl::Seconds(10);
 constexpr char kGitRepo[] = "GitRepo";
 constexpr char kBundle[] = "Bundle";
 
@@ -89,6 +90,7 @@ BundleController::BundleController(Loop& loop, WorkerPool& workers,
       random_(random),
       writer_(std::move(writer)),
       retry_(loop.CreateTimer([this] { Wake(); })),
+      rebuild_(loop.CreateTimer([this] { RebuildUnlucky(); })),
       documents_(
           store, kDocumentFamily,
           [this](const std::string& key, const Document* document) {
@@ -224,6 +226,17 @@ void BundleController::Wake() {
     awake_ = false;
     Run();
   });
+}
+
+void BundleController::RebuildUnlucky() {
+  for (const SourceKeyText& source : unlucky_) {
+    const auto state = states_.find(source);
+    if (state == states_.end()) continue;
+    state->second.built_for.clear();
+    MarkDirty(source);
+  }
+  unlucky_.clear();
+  Wake();
 }
 
 void BundleController::Run() {
@@ -376,12 +389,21 @@ BundleController::Built BundleController::BuildGitRepo(
       git.OpenTree(source.clone_id(), source.commit().id());
   if (!tree.ok()) {
     built.errors.push_back(MakeProblem(tree.status(), SubjectOf(document)));
+    built.try_again = true;
     return built;
   }
   BuildResult result = BuildBundles(**tree, document, cache, limits);
   built.errors = std::move(result.errors);
   built.warnings = std::move(result.warnings);
   built.read_directories = result.read_directories;
+  built.try_again =
+      std::any_of(built.errors.begin(), built.errors.end(),
+                  [](const Problem& problem) {
+                    return problem.code() == "DATA_LOSS" ||
+                           problem.code() == "UNAVAILABLE" ||
+                           problem.code() == "INTERNAL" ||
+                           problem.code() == "UNKNOWN";
+                  });
   if (!built.errors.empty()) return built;
 
   std::vector<BlobStore::Blob> contents;
@@ -397,6 +419,7 @@ BundleController::Built BundleController::BuildGitRepo(
     if (!digests.ok()) {
       built.errors.push_back(
           MakeProblem(digests.status(), SubjectOf(document)));
+      built.try_again = true;
       return built;
     }
     auto digest = digests->begin();
@@ -631,6 +654,10 @@ bool BundleController::Commit(Finished finished) {
     return false;
   }
   state.built_for = finished.built_for;
+  if (finished.built.try_again) {
+    unlucky_.insert(finished.source);
+    if (!rebuild_->armed()) rebuild_->Arm(kRebuild);
+  }
 
   Write write;
   write.sources.push_back(finished.source);

@@ -91,6 +91,8 @@ class BundleController {
     std::vector<core::v1::Problem> warnings;
     BundleCache cache;
     size_t read_directories = 0;
+    // An error has to do with the disk, not with what was built.
+    bool try_again = false;
   };
   struct Finished {
     SourceKeyText source;
@@ -125,6 +127,7 @@ class BundleController {
 
   void Wake();
   void Run();
+  void RebuildUnlucky();
   bool Loaded() const;
   // These return true when they began a transaction.
   bool Reap();
@@ -201,6 +204,9 @@ class BundleController {
   bool revisions_loaded_ = false;
   bool desired_loaded_ = false;
   std::unique_ptr<Timer> retry_;
+  // Sources whose build met a fault of the disk.
+  std::set<SourceKeyText> unlucky_;
+  std::unique_ptr<Timer> rebuild_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   // Declared last: destroyed first.

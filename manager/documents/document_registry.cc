@@ -69,6 +69,20 @@ bool Caused(const Document& document, const KeyValue& kv) {
   return false;
 }
 
+// In the order in which the documents have their files.
+void SetDigests(std::vector<std::string> digests,
+                std::vector<ParsedDocument>& documents) {
+  auto digest = digests.begin();
+  for (ParsedDocument& parsed : documents) {
+    if (!parsed.document.has_bundle()) continue;
+    for (storage::v1::BundleFile& file :
+         *parsed.document.mutable_bundle()->mutable_resources()) {
+      if (digest == digests.end()) return;
+      file.set_blob_digest(std::move(*digest++));
+    }
+  }
+}
+
 }  // namespace
 
 DocumentRegistry::DocumentRegistry(Loop& loop, WorkerPool& workers,
@@ -141,6 +155,9 @@ void DocumentRegistry::Enqueue(Call call) {
 void DocumentRegistry::Run() {
   if (!ready() || busy_) return;
   while (!calls_.empty()) {
+    if (calls_.front().prepared != nullptr && !*calls_.front().prepared) {
+      return;
+    }
     Call call = std::move(calls_.front());
     calls_.pop_front();
     std::vector<Compare> compares;
@@ -179,6 +196,8 @@ void DocumentRegistry::Apply(std::vector<ParsedDocument> documents,
                              Done<std::vector<AppliedDocument>> done) {
   struct State {
     std::vector<ParsedDocument> documents;
+    // Whether the files of Bundles are on disk.
+    absl::Status stored;
     std::vector<AppliedDocument> results;
     Done<std::vector<AppliedDocument>> done;
   };
@@ -192,47 +211,39 @@ void DocumentRegistry::Apply(std::vector<ParsedDocument> documents,
       contents.push_back({std::move(bytes), secret});
     }
   }
-  auto enqueue = [this, state] {
-    Call call;
-    call.plan = [this, state](std::vector<Compare>& compares,
-                              std::vector<Op>& ops) {
-      state->results.clear();
-      return PlanApply(state->documents, state->results, compares, ops);
-    };
-    call.done = [state](absl::Status status) {
-      if (!status.ok()) {
-        state->done(std::move(status));
-      } else {
-        state->done(std::move(state->results));
-      }
-    };
-    Enqueue(std::move(call));
+  Call call;
+  call.plan = [this, state](std::vector<Compare>& compares,
+                            std::vector<Op>& ops) {
+    state->results.clear();
+    if (!state->stored.ok()) return state->stored;
+    return PlanApply(state->documents, state->results, compares, ops);
+  };
+  call.done = [state](absl::Status status) {
+    if (!status.ok()) {
+      state->done(std::move(status));
+    } else {
+      state->done(std::move(state->results));
+    }
   };
   if (contents.empty()) {
-    enqueue();
+    Enqueue(std::move(call));
     return;
   }
+  call.prepared = std::make_shared<bool>(false);
+  const std::shared_ptr<bool> prepared = call.prepared;
+  Enqueue(std::move(call));
   using Digests = absl::StatusOr<std::vector<std::string>>;
   workers_.Submit<Digests>(
       [&blobs = blobs_, contents = std::move(contents)]() -> Digests {
         return blobs.PutAll(contents);
       },
-      [state, enqueue = std::move(enqueue),
-       alive = std::weak_ptr<bool>(alive_)](Digests digests) mutable {
+      [this, state, prepared,
+       alive = std::weak_ptr<bool>(alive_)](Digests digests) {
         if (alive.expired()) return;
-        if (!digests.ok()) {
-          state->done(digests.status());
-          return;
-        }
-        auto digest = digests->begin();
-        for (ParsedDocument& parsed : state->documents) {
-          if (!parsed.document.has_bundle()) continue;
-          for (storage::v1::BundleFile& file :
-               *parsed.document.mutable_bundle()->mutable_resources()) {
-            file.set_blob_digest(std::move(*digest++));
-          }
-        }
-        enqueue();
+        state->stored = digests.status();
+        if (digests.ok()) SetDigests(*std::move(digests), state->documents);
+        *prepared = true;
+        Wake();
       });
 }
 

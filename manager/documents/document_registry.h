@@ -87,6 +87,8 @@ class DocumentRegistry {
   // A call that waits for its turn. Run gets called again when the store was
   // written to by somebody else meanwhile.
   struct Call {
+    // False while the call waits for a worker; null when it never does.
+    std::shared_ptr<bool> prepared;
     // Plans; sets what runs when the write succeeded.
     absl::AnyInvocable<absl::Status(std::vector<Compare>&, std::vector<Op>&)>
         plan;

@@ -139,7 +139,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"correctDrift:\n  enabled: true\n  force: true\n",
             "correctDrift.force", 3},
         Row{"\nhelm:\n  atomic: true\n", "helm.atomic", 3},
-        Row{"targetCustomizations:\n- clusterName: a\n  yaml: {overlays: [x]}\n",
+        Row{"targetCustomizations:\n- clusterName: a\n"
+            "  yaml: {overlays: [x]}\n",
             "targetCustomizations[0].yaml", 3},
         Row{"helm:\n  values:\n    a:\n      b: x-${ .ClusterName }\n",
             "helm.values.a.b", 4},

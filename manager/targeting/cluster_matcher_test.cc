@@ -52,7 +52,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"cluster_group_selector { match_labels { key: 'tier' value: '2' } }",
             false, true},
         Row{"cluster_group: 'east' "
-            "cluster_group_selector { match_labels { key: 'tier' value: '2' } }",
+            "cluster_group_selector { match_labels { key: 'tier' value: '2' "
+            "} }",
             false, false},
         Row{"cluster_name: 'dev' cluster_group: 'north'", false, false},
         Row{"cluster_name: 'other' cluster_selector {}", false, false}));

@@ -723,6 +723,20 @@ TEST_F(StagesTest, ADamagedCloneIsAProblemAndNoDeletion) {
   EXPECT_EQ(LastBuild("repo").problems_size(), 1);
 }
 
+TEST_F(StagesTest, ABuildThatMetAFullDiskIsTriedAgain) {
+  ApplyRepo("repo", kAll);
+  blobs_.FailPuts(absl::ResourceExhaustedError("disk full"));
+  CommitFiles("repo", "c1", kTwo);
+  EXPECT_THAT(Rows(), IsEmpty());
+  EXPECT_THAT(LastBuild("repo").problems(0).message(), HasSubstr("disk full"));
+
+  blobs_.FailPuts(absl::OkStatus());
+  loop_.Advance(absl::Seconds(30));
+
+  EXPECT_THAT(Rows(), SizeIs(4));
+  EXPECT_EQ(LastBuild("repo").problems_size(), 0);
+}
+
 TEST_F(StagesTest, CountsTheClustersOfAGitRepo) {
   ApplyRepo("repo", kProd);
   CommitFiles("repo", "c1", kTwo);
