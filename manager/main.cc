@@ -65,6 +65,15 @@ int main(int argc, char** argv) {
   flotilla::SetLogOptions(log);
 
   flotilla::RealLoop loop;
+  // Before the first thread starts: threads inherit what is blocked.
+  flotilla::manager::ManagerProcess* running = nullptr;
+  bool stopping = false;
+  loop.CatchSignals({SIGINT, SIGTERM}, [&](int) {
+    if (stopping || running == nullptr) return;
+    stopping = true;
+    FLOTILLA_LOG(INFO) << "stopping";
+    running->Shutdown([&loop] { loop.Stop(); });
+  });
   flotilla::PosixClock clock;
   flotilla::PosixRandom random;
   flotilla::PosixSubprocesses subprocesses;
@@ -78,13 +87,7 @@ int main(int argc, char** argv) {
       std::cerr << "error: " << process.status().message() << "\n";
       return EXIT_FAILURE;
     }
-    bool stopping = false;
-    loop.CatchSignals({SIGINT, SIGTERM}, [&](int) {
-      if (stopping) return;
-      stopping = true;
-      FLOTILLA_LOG(INFO) << "stopping";
-      (*process)->Shutdown([&loop] { loop.Stop(); });
-    });
+    running = process->get();
     FLOTILLA_LOG(INFO) << "flotilla-manager ready: agents connect to port "
                        << (*process)->agent_port() << " of " << options.listen
                        << ", people to port " << (*process)->admin_port()
