@@ -137,6 +137,15 @@ class Case:
             )
         return self.said()
 
+    def apply_file(self, name, *docs):
+        """Applies a file; what the command printed is what the row shows."""
+        file = self.directory / name
+        file.write_text(text(*docs), encoding="utf-8")
+        output = _output_of(
+            "apply", "-f", file, server=scene.manager.admin_address
+        )
+        self.said = lambda: output
+
     # Programs beside the scene's.
 
     def agent(self, name, manager=None, **options):
@@ -469,20 +478,25 @@ class Faults:
 
     def no_manager(self, case):
         address = f"127.0.0.1:{free_port()}"
-        case.said = _stderr_of("get", "clusters", server=address)
+        case.said = lambda: _output_of("get", "clusters", server=address)
         yield {"address": address}
 
     def wrong_document(self, case):
-        file = case.directory / "wrong.yaml"
         good = git_repo("never-there", "https://example.org/x.git")
-        bad = git_repo("wrong", "https://example.org/x.git")
-        bad["spec"]["targets"] = [{"name": "x", "clusterSelectr": {}}]
-        file.write_text(text(good, bad))
-        case.said = _stderr_of(
-            "apply", "-f", file, server=scene.manager.admin_address
-        )
+        bad = git_repo("wrong", "https://me:canary-url@example.org/x.git")
+        case.apply_file("wrong.yaml", good, bad)
         yield {}
+        assert "canary" not in case.said() + scene.manager.log()
         assert "never-there" not in scene.manager.cli("get", "gitrepos")
+
+    def misspelt_key(self, case):
+        doc = git_repo(
+            "misspelt", scene.url("never"), ["app"],
+            [{"name": "x", "clusterSelectr": {}}],
+        )
+        case.cleanups.callback(scene.delete, "gitrepo", "misspelt", True)
+        case.apply_file("misspelt.yaml", doc)
+        yield {}
 
 
 class FaultsTest(unittest.TestCase):
@@ -722,16 +736,13 @@ def _known(cluster):
     return False
 
 
-def _stderr_of(*arguments, server):
-    def run():
-        try:
-            cli(*arguments, server=server)
-        except CliError as error:
-            assert error.code == 1, error
-            return error.stderr
-        return ""
-
-    return run
+def _output_of(*arguments, server):
+    """What a command prints; one that fails must have exit code 1."""
+    try:
+        return cli(*arguments, server=server)
+    except CliError as error:
+        assert error.code == 1, error
+        return error.stderr
 
 
 def _mix(token, strange):

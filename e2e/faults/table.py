@@ -15,7 +15,7 @@ DEPLOYMENTS = "flotilla get deployments"
 CLUSTERS = "flotilla get clusters"
 MANAGER = "the manager's standard error"
 AGENT = "the agent's standard error"
-CLI = "the command's standard error"
+CLI = "what the command prints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +42,13 @@ ROWS = (
     ),
     Row(
         "The password is wrong", GITREPOS,
-        ("Error", "credentials", "clientSecretName"),
+        ("Error", "wrong credentials", "Secret"),
         "Apply the Secret again; the next poll uses it.",
         "wrong_credentials",
     ),
     Row(
         "The SSH host key is not known", GITREPOS,
-        ("Error", "host key", "known_hosts"),
+        ("Error", "unknown SSH host key", "known_hosts"),
         "Add the line to known_hosts of the Secret.",
         "unknown_host_key",
     ),
@@ -162,7 +162,7 @@ ROWS = (
     ),
     Row(
         "The manager's port is in use", MANAGER,
-        ("{address}", "in use", "--listen"),
+        ("{address}", "in use"),
         "The manager ends with exit code 1.",
         "port_in_use",
     ),
@@ -204,9 +204,15 @@ ROWS = (
     ),
     Row(
         "A document is wrong", CLI,
-        ("wrong.yaml:", "clusterSelectr", "clusterSelector"),
-        "Nothing of what was applied is taken.",
+        ("wrong.yaml:", "password", "clientSecretName"),
+        "Nothing of what was applied is taken; exit code 1.",
         "wrong_document",
+    ),
+    Row(
+        "A key of a document is misspelt", CLI,
+        ("warning", "misspelt.yaml:", "clusterSelectr", "clusterSelector"),
+        "The document is taken without that key.",
+        "misspelt_key",
     ),
 )
 

@@ -10,7 +10,7 @@ from e2e.story.documents import bundle, config_map, namespace, on
 from e2e.story.scene import Scene
 from e2e.testing import binaries, junit
 from e2e.testing.flotilla import AGENT as AGENT_PROGRAM
-from e2e.testing.flotilla import Agent, CliError
+from e2e.testing.flotilla import Agent, CliError, Manager
 from e2e.testing.processes import Process, wait_until
 
 ACCOUNT = "flotilla-agent"
@@ -27,10 +27,11 @@ def setUpModule():
 
 class IdentityTest(unittest.TestCase):
 
-    def agent(self, name, **options):
+    def agent(self, name, manager=None, **options):
         agent = Agent(
             name, scene.directory / f"agent-{name}",
-            scene.fleet["dev"].kubeconfig(AGENT), scene.manager, **options,
+            scene.fleet["dev"].kubeconfig(AGENT), manager or scene.manager,
+            **options,
         )
         self.addCleanup(agent.kill)
         return agent
@@ -61,6 +62,20 @@ class IdentityTest(unittest.TestCase):
         )
         again = scene.cluster("lasting")
         self.assertEqual(again["clusterId"], first["clusterId"])
+
+    def test_manager_and_agent_end_by_themselves_when_they_are_asked_to(self):
+        manager = Manager(scene.directory / "brief")
+        self.addCleanup(manager.kill)
+        manager.start()
+        agent = self.agent("brief", manager=manager)
+        agent.start()
+        wait_until(
+            lambda: manager.cli_json("get", "clusters", "brief")["clusters"][0]
+            .get("online"), 30, "connection",
+        )
+
+        self.assertEqual(agent.stop(), 0)
+        self.assertEqual(manager.stop(), 0)
 
     def test_a_stopped_agent_is_offline_and_never_ready(self):
         agent = self.agent("sleepy", labels={"sleepy": "yes"})
