@@ -13,6 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/crypto/sha256.h"
 #include "common/yaml/documents.h"
@@ -29,6 +30,7 @@ constexpr char kManagedLabel[] = "flotilla.dev/managed";
 constexpr char kBundleIdAnnotation[] = "flotilla.dev/bundle-id";
 constexpr char kBundleAnnotation[] = "flotilla.dev/bundle";
 constexpr char kPolicyAnnotation[] = "helm.sh/resource-policy";
+constexpr char kHookAnnotation[] = "helm.sh/hook";
 constexpr char kChartFile[] = "Chart.yaml";
 constexpr char kCrdGroup[] = "apiextensions.k8s.io";
 constexpr char kCrdKind[] = "CustomResourceDefinition";
@@ -469,6 +471,22 @@ class ManifestMaker {
                                 " is no name of Kubernetes"));
       return;
     }
+    if (const json* annotations = FindMember(*metadata, "annotations");
+        annotations != nullptr && !source.crd) {
+      const std::string hook = TextMember(*annotations, kHookAnnotation);
+      if (!hook.empty()) {
+        // The worker has done the same for charts.
+        if (!IsTestHook(hook)) {
+          Fail(source,
+               absl::StrCat("the object has the annotation ", kHookAnnotation,
+                            ": ", hook,
+                            ", and hooks other than test are not supported "
+                            "yet: remove it, or make the object a plain one"),
+               Subject(candidate));
+        }
+        return;
+      }
+    }
     if (candidates_.size() >= kMaxObjects) {
       if (candidates_.size() == kMaxObjects) {
         Fail(source, absl::StrCat("the bundle has more than ", kMaxObjects,
@@ -478,6 +496,17 @@ class ManifestMaker {
     }
     candidate.object = std::move(object);
     candidates_.push_back(std::move(candidate));
+  }
+
+  static bool IsTestHook(absl::string_view hook) {
+    for (absl::string_view event : absl::StrSplit(hook, ',')) {
+      event = absl::StripAsciiWhitespace(event);
+      if (event != "test" && event != "test-success" &&
+          event != "test-failure") {
+        return false;
+      }
+    }
+    return true;
   }
 
   static bool IsCrd(const Candidate& candidate) {

@@ -216,6 +216,14 @@ TEST(ManifestBuilder, KeepsWhatAsksForIt) {
       ElementsAre("/ConfigMap default/a keep"));
 }
 
+TEST(ManifestBuilder, DropsTestHooksOfRawYaml) {
+  EXPECT_THAT(
+      Entries(Build(Input(
+          {{"a.yaml", ConfigMap("a")},
+           {"t.yaml", ConfigMap("t", "  annotations: {helm.sh/hook: test}\n")}}))),
+      ElementsAre("/ConfigMap default/a"));
+}
+
 TEST(ManifestBuilder, FlattensLists) {
   EXPECT_THAT(
       Entries(Build(Input(
@@ -287,6 +295,9 @@ TEST(ManifestBuilder, SaysFileAndLineOfWhatIsWrong) {
       {"apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: "
        "31337}\n",
        1, "stringData.k of the Secret must be a string"},
+      {"apiVersion: v1\nkind: Pod\nmetadata: {name: a, annotations: "
+       "{helm.sh/hook: 'pre-install,test'}}\n",
+       1, "hooks other than test are not supported"},
       {"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\n", 1,
        "Kustomize is not supported"},
   };

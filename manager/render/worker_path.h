@@ -14,7 +14,8 @@ namespace flotilla::manager {
 
 // Name of the worker in an installation.
 inline constexpr char kInstalledWorker[] = "flotilla-render-worker";
-inline constexpr char kBuiltWorker[] = "manager/render/worker/flotilla-render-worker";
+inline constexpr char kBuiltWorker[] =
+    "manager/render/worker/flotilla-render-worker";
 
 // `program` is the path of the running program, links resolved. Gives the first
 // place where a file is; the installed name when there is none, so that the

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the readers of this package share: errors with a position, and the
+// check of a text's characters.
+
+#ifndef FLOTILLA_COMMON_YAML_YAML_TEXT_H_
+#define FLOTILLA_COMMON_YAML_YAML_TEXT_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace flotilla::yaml {
+
+// Payload of an error: its line as a decimal.
+inline constexpr char kLineUrl[] = "flotilla.dev/yaml-line";
+
+// INVALID_ARGUMENT and RESOURCE_EXHAUSTED at a place; without one when `line`
+// is 0.
+absl::Status Invalid(int line, int column, absl::string_view text);
+absl::Status TooMuch(int line, int column, absl::string_view text);
+
+// A key in an error's text: short, and harmless on a terminal.
+std::string Shown(absl::string_view key);
+
+// Checks UTF-8 and the characters that YAML allows; cuts a byte order mark;
+// makes every line end in "\n".
+absl::StatusOr<std::string> CleanText(absl::string_view text);
+
+}  // namespace flotilla::yaml
+
+#endif  // FLOTILLA_COMMON_YAML_YAML_TEXT_H_
