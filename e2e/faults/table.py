@@ -66,7 +66,7 @@ ROWS = (
     ),
     Row(
         "The repository is empty", GITREPOS,
-        ("Error", "branch", "main"),
+        ("Error", "is empty", "push a first commit"),
         "What runs goes on: an empty repository deletes nothing.",
         "empty_repository",
     ),

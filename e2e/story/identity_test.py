@@ -10,7 +10,7 @@ from e2e.story.documents import bundle, config_map, namespace, on
 from e2e.story.scene import Scene
 from e2e.testing import binaries, junit
 from e2e.testing.flotilla import AGENT as AGENT_PROGRAM
-from e2e.testing.flotilla import Agent, CliError, Manager
+from e2e.testing.flotilla import Agent, CliError, Manager, cli
 from e2e.testing.processes import Process, wait_until
 
 ACCOUNT = "flotilla-agent"
@@ -96,6 +96,14 @@ class IdentityTest(unittest.TestCase):
         self.assertIn("last known: Ready", found["message"])
         agent.start()
         scene.wait_ready(bundle="sleepy", count=1)
+
+    def test_the_server_may_be_named_before_and_after_the_command(self):
+        server = ["--server", scene.manager.admin_address]
+
+        for arguments in ([*server, "get", "clusters"],
+                          ["get", "clusters", *server]):
+            with self.subTest(arguments=arguments):
+                self.assertIn("LAST-SEEN", cli(*arguments))
 
     def test_a_name_that_is_no_name_is_refused(self):
         with self.assertRaises(CliError) as refused:

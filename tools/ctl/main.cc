@@ -73,6 +73,8 @@ absl::Status RunRender(const Flags& flags) {
 int Main(int argc, char** argv) {
   CLI::App app("GitOps for many Kubernetes clusters", "flotilla");
   app.require_subcommand(1);
+  // --server may stand after the command, too.
+  app.fallthrough();
   Flags flags;
   app.add_option("--server", flags.server,
                  "Address of the manager's admin listener")
