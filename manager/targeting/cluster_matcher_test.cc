@@ -49,7 +49,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"cluster_group: 'east'", false, true},
         Row{"cluster_group: 'north'", false, false},
         Row{"cluster_group_selector {}", true, true},
-        Row{"cluster_group_selector { match_labels { key: 'tier' value: '2' } }",
+        Row{"cluster_group_selector { match_labels { key: 'tier' value: '2' "
+            "} }",
             false, true},
         Row{"cluster_group: 'east' "
             "cluster_group_selector { match_labels { key: 'tier' value: '2' "
