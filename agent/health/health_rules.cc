@@ -153,8 +153,9 @@ HealthVerdict StatefulSet(const json& object) {
   const int64_t replicas = NumberOr(At(status, "replicas"), 0);
   const int64_t ready = NumberOr(At(status, "readyReplicas"), 0);
   if (wanted > replicas || wanted > ready) {
-    return Progressing("NotReady", absl::StrFormat("%d of %d replicas are ready",
-                                                   ready, wanted));
+    return Progressing(
+        "NotReady",
+        absl::StrFormat("%d of %d replicas are ready", ready, wanted));
   }
   if (replicas > wanted) {
     return Progressing("ScalingDown",
@@ -197,8 +198,9 @@ HealthVerdict DaemonSet(const json& object) {
   const bool on_delete =
       Text(At(At(At(object, "spec"), "updateStrategy"), "type")) == "OnDelete";
   if (!on_delete && updated < *wanted) {
-    return Progressing("RollingOut", absl::StrFormat("%d of %d pods are updated",
-                                                     updated, *wanted));
+    return Progressing(
+        "RollingOut",
+        absl::StrFormat("%d of %d pods are updated", updated, *wanted));
   }
   if (current < *wanted || available < *wanted || ready < *wanted) {
     return Progressing("NotAvailable",

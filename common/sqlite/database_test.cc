@@ -43,9 +43,10 @@ class DatabaseTest : public ::testing::Test {
 
   std::vector<std::string> Keys() {
     std::vector<std::string> keys;
-    EXPECT_THAT(db_->Query("SELECT k FROM t ORDER BY k",
-                           [&](const Row& row) { keys.push_back(row.Blob(0)); }),
-                IsOk());
+    EXPECT_THAT(
+        db_->Query("SELECT k FROM t ORDER BY k",
+                   [&](const Row& row) { keys.push_back(row.Blob(0)); }),
+        IsOk());
     return keys;
   }
 

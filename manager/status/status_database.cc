@@ -45,10 +45,11 @@ absl::StatusOr<std::unique_ptr<StatusDatabase>> StatusDatabase::Open(
       database->Query("PRAGMA user_version",
                       [&](const Row& row) { version = row.Int(0); }));
   if (version > kSchemaVersion) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, ": written by a newer manager (schema ", version, ", this one ",
-        "knows ", kSchemaVersion, "); run that version, or move the file away: ",
-        "agents will report again"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": written by a newer manager (schema ", version,
+                     ", this one ", "knows ", kSchemaVersion,
+                     "); run that version, or move the file away: ",
+                     "agents will report again"));
   }
   RETURN_IF_ERROR(database->Execute(kSchema));
   RETURN_IF_ERROR(database->Execute(
@@ -69,9 +70,10 @@ absl::Status StatusDatabase::WriteRows(const Batch& batch) {
   for (const auto& [cluster, status] : batch.resources) {
     const std::string object = ObjectKey(status.key());
     if (status.removed()) {
-      RETURN_IF_ERROR(database_->Run(
-          "DELETE FROM resource WHERE cluster = ? AND bundle = ? AND object = ?",
-          cluster, status.bundle_id(), object));
+      RETURN_IF_ERROR(
+          database_->Run("DELETE FROM resource WHERE cluster = ? AND bundle = "
+                         "? AND object = ?",
+                         cluster, status.bundle_id(), object));
       continue;
     }
     RETURN_IF_ERROR(database_->Run(

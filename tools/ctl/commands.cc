@@ -146,7 +146,8 @@ absl::StatusOr<std::map<std::string, std::string>> ParseLabels(
       return absl::InvalidArgumentError(
           absl::StrCat("label \"", pair, "\": write key=value"));
     }
-    labels[std::string(key)] = std::string(absl::StripAsciiWhitespace(kv.second));
+    labels[std::string(key)] =
+        std::string(absl::StripAsciiWhitespace(kv.second));
   }
   return labels;
 }
@@ -156,7 +157,8 @@ absl::StatusOr<std::vector<admin::v1::DocumentFile>> ReadDocumentFiles(
   std::vector<admin::v1::DocumentFile> files;
   for (const std::string& path : paths) {
     if (path == "-") {
-      ASSIGN_OR_RETURN(std::string content, ReadAll(std::cin, "standard input"));
+      ASSIGN_OR_RETURN(std::string content,
+                       ReadAll(std::cin, "standard input"));
       files.emplace_back();
       files.back().set_name("standard input");
       files.back().set_content(std::move(content));

@@ -144,7 +144,8 @@ absl::StatusOr<std::string> Structured(const google::protobuf::Message& message,
 std::string KeyText(const core::v1::ResourceKey& key) {
   std::string kind = absl::AsciiStrToLower(key.kind());
   if (!key.group().empty()) absl::StrAppend(&kind, ".", key.group());
-  return absl::StrCat(kind, " ", key.namespace_().empty() ? "" : key.namespace_(),
+  return absl::StrCat(kind, " ",
+                      key.namespace_().empty() ? "" : key.namespace_(),
                       key.namespace_().empty() ? "" : "/", key.name());
 }
 
@@ -204,7 +205,8 @@ std::string EnumWord(absl::string_view name, absl::string_view prefix) {
   return out == "Unspecified" ? "Unknown" : out;
 }
 
-std::string LabelText(const google::protobuf::Map<std::string, std::string>& m) {
+std::string LabelText(
+    const google::protobuf::Map<std::string, std::string>& m) {
   std::vector<std::string> pairs;
   for (const auto& [key, value] : m) pairs.push_back(key + "=" + value);
   std::sort(pairs.begin(), pairs.end());
