@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "agent/connection/file_identity_store.h"
 #include "agent/connection/grpc_manager_link.h"
+#include "agent/connection/identity_store.h"
 #include "agent/connection/manager_link.h"
 #include "common/assignment/set_digest.h"
 #include "common/blob/memory_blob_store.h"
@@ -32,6 +33,7 @@
 #include "common/status/status_matchers.h"
 #include "flotilla/agent/v1/agent.grpc.pb.h"
 #include "flotilla/agent/v1/agent.pb.h"
+#include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
@@ -54,7 +56,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
-using ::testing::UnorderedElementsAre;
 
 constexpr absl::Duration kLimit = absl::Seconds(20);
 constexpr char kUid[] = "uid-of-kube-system";
@@ -644,6 +645,51 @@ TEST_F(StreamTest, KeepsItsIdentityAcrossItsOwnRestart) {
     EXPECT_EQ(again->link.cluster_id(), cluster);
     EXPECT_THAT(again->problems, IsEmpty());
   }
+}
+
+TEST_F(StreamTest, GetsTheSameIdentityWhenTheReplyWasLost) {
+  const std::string folder = Folder("agent");
+  const std::string token = manager->Token("prod");
+  std::string cluster;
+  {
+    auto one = NewAgent(folder, token);
+    ASSERT_TRUE(Until([&] { return one->link.connected(); }));
+    cluster = one->link.cluster_id();
+  }
+  // As if the agent had died before the certificate was on its disk.
+  InlineWorkerPool pool(loop);
+  agent::FileIdentityStore identities(folder, pool);
+  bool saved = false;
+  identities.Load([&](absl::StatusOr<agent::AgentIdentity> identity) {
+    identity->pending_key = std::exchange(identity->key, "");
+    identity->pending_token_id = std::exchange(identity->token_id, "");
+    identity->certificate.clear();
+    identity->ca.clear();
+    identity->cluster_id.clear();
+    identities.Save(*identity, [&](absl::Status) { saved = true; });
+  });
+  ASSERT_TRUE(Until([&] { return saved; }));
+
+  auto again = NewAgent(folder, token);
+
+  ASSERT_TRUE(Until([&] { return again->link.connected(); }));
+  EXPECT_EQ(again->link.cluster_id(), cluster);
+}
+
+TEST_F(StreamTest, ReachesAManagerThatComesLate) {
+  auto first = std::make_unique<Manager>(loop, disk, 0);
+  const std::string token = first->Token("prod");
+  const int port = first->port();
+  const std::string address = first->address();
+  first.reset();
+  Agent one(loop, Folder("agent"), address, token);
+  ASSERT_TRUE(Until([&] { return one.problems.size() >= 2; }));
+  EXPECT_THAT(one.problems[0], HasSubstr(address));
+  EXPECT_FALSE(one.refused);
+
+  first = std::make_unique<Manager>(loop, disk, port);
+
+  ASSERT_TRUE(Until([&] { return one.link.connected(); }));
 }
 
 TEST_F(StreamTest, ReplacesTheKeyWhenEnrolledAgain) {

@@ -37,7 +37,7 @@ constexpr size_t kMaxIdBytes = 64;
 constexpr size_t kMaxTextBytes = 256;
 constexpr size_t kMaxDetailBytes = 4096;
 constexpr size_t kDigestBytes = 32;
-constexpr int kMaxReadsAtOnce = 32;
+constexpr size_t kMaxReadsAtOnce = 256;
 
 std::string FieldName(const google::protobuf::Descriptor* message,
                       int number) {
