@@ -476,7 +476,14 @@ std::string ReadKind(FieldReader& root) {
                                 AcceptedKinds()));
     return "";
   }
-  if (kind.empty()) return "";
+  if (kind.empty()) {
+    // A kind that is no text has been reported.
+    if (root.log().ok()) {
+      root.Error("kind", absl::StrCat("is empty; accepted are ",
+                                      AcceptedKinds()));
+    }
+    return "";
+  }
   if (CanonicalKind(kind) != kind) {
     const std::string meant = CanonicalKind(kind);
     root.Error("kind",

@@ -214,6 +214,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "Secret"},
         DocumentRow{"kind: gitrepo\n", "did you mean \"GitRepo\"?"},
         DocumentRow{"metadata: {name: a}\n", "has no kind"},
+        DocumentRow{"kind: ''\nmetadata: {name: a}\n", "kind: is empty"},
         DocumentRow{"apiVersion: v1\nkind: GitRepo\nmetadata: {name: a}\n",
                     "must be \"fleet.cattle.io/v1alpha1\""},
         DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n",
