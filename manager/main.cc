@@ -17,6 +17,7 @@
 #include "common/event/real_loop.h"
 #include "common/event/thread_worker_pool.h"
 #include "common/log/log.h"
+#include "common/rpc/grpc_log.h"
 #include "common/version/version.h"
 #include "manager/manager_process.h"
 #include "manager/render/worker_path.h"
@@ -63,6 +64,7 @@ int main(int argc, char** argv) {
   log.format = log_format == "json" ? flotilla::LogFormat::kJson
                                     : flotilla::LogFormat::kText;
   flotilla::SetLogOptions(log);
+  flotilla::RouteGrpcLog();
 
   flotilla::RealLoop loop;
   // Before the first thread starts: threads inherit what is blocked.

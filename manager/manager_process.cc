@@ -206,15 +206,6 @@ absl::Status ManagerProcess::Parts::StartServers(
     const ManagerOptions& options) {
   ASSIGN_OR_RETURN(CertificateAuthority::ServerIdentity identity,
                    authority->MakeServerIdentity(world.clock.Now()));
-  agent_service.emplace(world.loop, *hub, *enrolment);
-  ServerOptions agents;
-  agents.address = options.listen;
-  agents.tls.key = identity.key_pem;
-  agents.tls.certificate = identity.certificate_pem;
-  agents.tls.client_ca = authority->certificate().ToPem();
-  ASSIGN_OR_RETURN(agent_server, RpcServer::Start(world.loop, agents,
-                                                  {&*agent_service}));
-
   admin::v1::GetVersionResponse version;
   version.set_version(kVersion);
   version.set_store_id(store->store_id());
@@ -229,6 +220,16 @@ absl::Status ManagerProcess::Parts::StartServers(
   people.max_receive_bytes = kMaxAdminBytes;
   ASSIGN_OR_RETURN(admin_server, RpcServer::Start(world.loop, people,
                                                   {&*admin_service}));
+
+  // Last: once agents connect, only a running loop can let go of them.
+  agent_service.emplace(world.loop, *hub, *enrolment);
+  ServerOptions agents;
+  agents.address = options.listen;
+  agents.tls.key = identity.key_pem;
+  agents.tls.certificate = identity.certificate_pem;
+  agents.tls.client_ca = authority->certificate().ToPem();
+  ASSIGN_OR_RETURN(agent_server, RpcServer::Start(world.loop, agents,
+                                                  {&*agent_service}));
   return absl::OkStatus();
 }
 
