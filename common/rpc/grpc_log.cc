@@ -9,6 +9,7 @@
 namespace flotilla {
 
 void RouteGrpcLog() {
+  gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
   gpr_set_log_function([](gpr_log_func_args* record) {
     if (record->severity != GPR_LOG_SEVERITY_ERROR) return;
     FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(10)) << "gRPC: "
