@@ -534,8 +534,7 @@ class Builder {
             ".fleetignore, or make a GitRepo for its repository");
         return false;
       default:
-        Add(errors, "INVALID_ARGUMENT", entry.path, 0,
-            "is neither a file nor a directory");
+        Add(errors, "INVALID_ARGUMENT", entry.path, 0, entry.problem);
         return false;
     }
   }

@@ -313,6 +313,14 @@ TEST(BundleBuilder, FollowsLinksInsideTheTreeOnly) {
   }
 }
 
+TEST(BundleBuilder, SaysWhyAFileCannotBeUsed) {
+  const BuildResult result =
+      Build({{"a/x.yaml", "x"}, {"a/y\nz.yaml", "y"}}, {"a"});
+
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_THAT(result.errors[0].message(), HasSubstr("rename it"));
+}
+
 TEST(BundleBuilder, DoesNotMindABrokenLinkThatIsLeftOut) {
   const BuildResult result =
       Build({{"a/x.yaml", "x"}, {"a/.fleetignore", "bad\n"}}, {"a"},
