@@ -41,8 +41,11 @@ void PlanPrunes(const PlanRequest& request,
   for (const Inventory::Entry* entry : inventory.OfBundle(request.bundle_id)) {
     const ResourceKey& key = entry->key();
     const ObjectIdentity id = IdentityOf(key);
-    // Another bundle wants it: its own apply takes it over.
-    if (wanted.count(id) > 0 || claims.Wanted(id)) continue;
+    if (wanted.count(id) > 0) continue;
+    if (claims.Wanted(id)) {
+      plan->transfers.emplace_back(key, claims.OwnerOf(id, inventory));
+      continue;
+    }
     if (entry->ensure_namespace()) {
       plan->forget.push_back(key);
       plan->notes.push_back(

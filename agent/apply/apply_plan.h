@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -83,6 +84,9 @@ struct ApplyPlan {
   std::vector<std::pair<int, std::string>> taken;
   // After the last wave, group after group.
   std::vector<std::vector<PlannedPrune>> prunes;
+  // Entries that another bundle wants now, with that bundle's id: they become
+  // its, and its own apply takes the object over.
+  std::vector<std::pair<core::v1::ResourceKey, std::string>> transfers;
   // Entries to remove from the inventory without touching the object.
   std::vector<core::v1::ResourceKey> forget;
   // What was left on purpose, for people.

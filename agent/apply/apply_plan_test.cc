@@ -151,7 +151,10 @@ TEST_F(PlanApplyTest, AnObjectThatMovesToAnotherBundleIsTakenOverNotDeleted) {
   Own("old", manifest.entries(0));
   Assign("new", manifest);
 
-  EXPECT_TRUE(Plan("old", nullptr).prunes.empty());
+  const ApplyPlan plan = Plan("old", nullptr);
+  EXPECT_TRUE(plan.prunes.empty());
+  ASSERT_EQ(plan.transfers.size(), 1u);
+  EXPECT_EQ(plan.transfers[0].second, "new");
   EXPECT_EQ(Plan("new", &manifest).waves.size(), 1u);
 }
 

@@ -49,6 +49,7 @@ class DriftWatcher::KindWatch : public WatchListener {
   void OnSync(Sync sync) override {
     backoff_.Reset();
     quick_ends_ = 0;
+    owner_.events_.OnWatchUp();
     if (sync == Sync::kCompleteSet) {
       listed_ = true;
       listing_ = false;

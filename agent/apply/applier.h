@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Applier sends requests about single objects to the API server, in their
+// lanes: bytes come from the cache's blobs and go out as they are. It decides
+// nothing and tries nothing again.
+
+#ifndef FLOTILLA_AGENT_APPLY_APPLIER_H_
+#define FLOTILLA_AGENT_APPLY_APPLIER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "agent/apply/request_lanes.h"
+#include "agent/cache/assignment_cache.h"
+#include "common/event/loop.h"
+#include "common/kube/kube_client.h"
+#include "flotilla/core/v1/core.pb.h"
+
+namespace flotilla::agent {
+
+// Completions run on the loop, never inside the call, and not once the applier
+// is destroyed.
+//
+// Loop-affine.
+class Applier {
+ public:
+  template <typename T>
+  using Done = KubeClient::Done<T>;
+
+  // All must outlive the applier.
+  Applier(KubeClient& client, AssignmentCache& cache, Loop& loop);
+  Applier(const Applier&) = delete;
+  Applier& operator=(const Applier&) = delete;
+  ~Applier();
+
+  // Server-side apply of the blob `digest`. DATA_LOSS or NOT_FOUND without a
+  // KubeError when the blob cannot be read.
+  void Apply(Lane lane, const core::v1::ResourceKey& key, std::string digest,
+             ApplyOptions options, Done<ApplyResult> done);
+  // Background propagation. `uid` is a precondition.
+  void Delete(Lane lane, const core::v1::ResourceKey& key, std::string uid,
+              Done<DeleteResult> done);
+  void Get(Lane lane, const core::v1::ResourceKey& key, bool metadata_only,
+           Done<KubeObject> done);
+
+ private:
+  // Collaborators. Not owned.
+  KubeClient& client_;
+  AssignmentCache& cache_;
+
+  // Loop state.
+  RequestLanes lanes_;
+  const std::shared_ptr<bool> alive_;
+};
+
+}  // namespace flotilla::agent
+
+#endif  // FLOTILLA_AGENT_APPLY_APPLIER_H_

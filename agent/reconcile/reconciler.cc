@@ -1,0 +1,690 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "agent/reconcile/reconciler.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "agent/apply/inventory.h"
+#include "agent/apply/refusal.h"
+#include "agent/health/health_rules.h"
+#include "common/kube/kube_error.h"
+#include "common/kube/object.h"
+#include "common/log/log.h"
+
+namespace flotilla::agent {
+namespace {
+
+using agentstate::v1::StoredAssignment;
+using core::v1::ManifestEntry;
+using core::v1::ResourceKey;
+
+Backoff::Options RetryOptions() {
+  Backoff::Options options;
+  options.minimum = absl::Milliseconds(100);
+  options.initial = absl::Milliseconds(400);
+  options.maximum = absl::Seconds(30);
+  return options;
+}
+
+}  // namespace
+
+Reconciler::Reconciler(const Parts& parts)
+    : parts_(parts),
+      alive_(std::make_shared<bool>(true)),
+      applier_(parts.client, parts.cache, parts.loop),
+      reporter_(parts.link, parts.loop,
+                [this](const std::string& bundle_id, uint64_t generation) {
+                  Forget(bundle_id, generation);
+                }),
+      keeper_(applier_, parts.cache, parts.loop, parts.clock, *this),
+      watcher_(parts.client, parts.loop, parts.random, *this),
+      pods_(parts.client, parts.loop,
+            [this](const ObjectIdentity& id, std::string trouble) {
+              const Ptr owner = OwnerOf(id);
+              if (owner == nullptr || owner->objects.count(id) == 0) return;
+              owner->objects[id].pod_trouble = std::move(trouble);
+              OnObjectChanged(*owner, id);
+            }),
+      tools_{parts.cache,
+             applier_,
+             keeper_,
+             parts.client,
+             parts.loop,
+             [this](Deployment& deployment, const ObjectIdentity& id) {
+               OnObjectChanged(deployment, id);
+             },
+             [this](Deployment& deployment, const ResourceKey& key) {
+               Gone(deployment, key);
+             }},
+      publish_timer_(parts.loop.CreateTimer([this] { PublishAll(); })),
+      passing_timer_(parts.loop.CreateTimer([this] {
+        for (auto& [id, deployment] : deployments_) {
+          if (deployment->passing_since != absl::InfiniteDuration()) {
+            Touch(*deployment);
+          }
+        }
+      })),
+      api_timer_(parts.loop.CreateTimer([this] {
+        for (auto& [id, deployment] : deployments_) Touch(*deployment);
+      })),
+      sweep_timer_(parts.loop.CreateTimer([this] { Sweep(); })) {}
+
+Reconciler::~Reconciler() {
+  *alive_ = false;
+  for (auto& [bundle_id, deployment] : deployments_) deployment->run.reset();
+}
+
+// --- Life.
+
+void Reconciler::Start() {
+  for (const auto& [bundle_id, record] : parts_.cache.assignments()) {
+    const Ptr deployment = Make(bundle_id);
+    deployment->record = record;
+    if (!record.active_digest().empty()) {
+      ++loading_;
+      LoadManifest(deployment);
+    }
+  }
+  if (loading_ == 0) {
+    parts_.loop.Post([this, alive = alive_] {
+      if (*alive && !loaded_) OnLoaded();
+    });
+  }
+}
+
+void Reconciler::OnLoaded() {
+  loaded_ = true;
+  for (auto& [bundle_id, deployment] : deployments_) {
+    const StoredAssignment& record = deployment->record;
+    const bool runs = deployment->manifest != nullptr &&
+                      deployment->manifest_generation == record.generation();
+    if (deployment->manifest != nullptr && !record.tombstone()) {
+      Adopt(*deployment);
+    }
+    if (record.tombstone()) Bury(*deployment);
+    WatchKinds(*deployment);
+    Perform(deployment,
+            deployment->machine.Assigned(record.generation(),
+                                         record.tombstone(), record.deleted(),
+                                         runs));
+    Touch(*deployment);
+  }
+  UpdateReady();
+  sweep_timer_->Arm(absl::Minutes(1));
+}
+
+Reconciler::Ptr Reconciler::Make(const std::string& bundle_id) {
+  Ptr& deployment = deployments_[bundle_id];
+  if (deployment == nullptr) {
+    deployment = std::make_shared<Deployment>(RetryOptions());
+    deployment->bundle_id = bundle_id;
+    deployment->retry_timer = parts_.loop.CreateTimer(
+        [this, weak = std::weak_ptr<Deployment>(deployment)] {
+          if (const Ptr still = weak.lock()) {
+            Perform(still, still->machine.Replan());
+          }
+        });
+  }
+  return deployment;
+}
+
+Reconciler::Ptr Reconciler::Find(const std::string& bundle_id) const {
+  const auto found = deployments_.find(bundle_id);
+  return found == deployments_.end() ? nullptr : found->second;
+}
+
+Reconciler::Ptr Reconciler::OwnerOf(const ObjectIdentity& id) const {
+  const Inventory::Entry* entry = parts_.cache.inventory().Find(id);
+  return entry == nullptr ? nullptr : Find(entry->bundle_id());
+}
+
+std::string Reconciler::NameOf(const std::string& bundle_id) const {
+  const Ptr deployment = Find(bundle_id);
+  if (deployment == nullptr || deployment->record.bundle_name().empty()) {
+    return bundle_id;
+  }
+  return absl::StrCat(deployment->record.workspace(), "/",
+                      deployment->record.bundle_name());
+}
+
+void Reconciler::OnStored(const std::string& bundle_id) {
+  const StoredAssignment* record = parts_.cache.Find(bundle_id);
+  if (record == nullptr) return;
+  const Ptr deployment = Make(bundle_id);
+  deployment->record = *record;
+  deployment->stored_at = parts_.loop.MonotonicNow();
+  deployment->apply_duration = absl::ZeroDuration();
+  claims_stale_ = true;
+  if (!loaded_) return;
+  const bool runs = !record->tombstone() && deployment->running != nullptr &&
+                    record->active_digest() == record->manifest_digest();
+  if (runs) {
+    // Another generation of the same manifest: nothing has to be fetched.
+    deployment->running_generation = record->generation();
+    deployment->manifest_generation = record->generation();
+    parts_.cache.SetActive(bundle_id, record->generation(),
+                           [](absl::Status) {});
+  }
+  if (record->tombstone()) {
+    FLOTILLA_LOG(INFO) << "bundle " << NameOf(bundle_id) << " is to go: "
+                       << core::v1::DeleteCause_Name(record->cause());
+    Bury(*deployment);
+  }
+  Perform(deployment,
+          deployment->machine.Assigned(record->generation(),
+                                       record->tombstone(), record->deleted(),
+                                       runs));
+  ClaimsChanged(deployment.get());
+  UpdateReady();
+  Touch(*deployment);
+}
+
+void Reconciler::Perform(const Ptr& deployment,
+                         const DeploymentMachine::Actions& actions) {
+  for (const DeploymentMachine::Action action : actions) {
+    switch (action) {
+      case DeploymentMachine::Action::kFetchManifest:
+        FetchManifest(deployment);
+        break;
+      case DeploymentMachine::Action::kFetchBlobs:
+        FetchBlobs(deployment);
+        break;
+      case DeploymentMachine::Action::kRun:
+        StartRun(deployment);
+        break;
+      case DeploymentMachine::Action::kCancelRun:
+        deployment->run.reset();
+        break;
+      case DeploymentMachine::Action::kMarkDeleted:
+        MarkDeleted(deployment);
+        break;
+    }
+  }
+  if (!actions.empty()) Touch(*deployment);
+}
+
+// `manifest`, complete, becomes what runs.
+void Reconciler::Adopt(Deployment& deployment) {
+  deployment.running = deployment.manifest;
+  deployment.running_generation = deployment.manifest_generation;
+  ObjectStates before = std::move(deployment.objects);
+  deployment.objects.clear();
+  for (const ManifestEntry& want : deployment.running->entries()) {
+    const ObjectIdentity id = IdentityOf(want.key());
+    ObjectState& object = deployment.objects[id];
+    const auto known = before.find(id);
+    if (known != before.end()) {
+      object = std::move(known->second);
+      before.erase(known);
+      if (object.sync == core::v1::SYNC_STATE_PRUNING ||
+          object.want.blob_digest() != want.blob_digest()) {
+        object.sync = core::v1::SYNC_STATE_UNSPECIFIED;
+        object.reason.clear();
+        object.message.clear();
+      }
+    }
+    object.want = want;
+  }
+  for (auto& [id, object] : before) {
+    pods_.Forget(id);
+    const ResourceKey key = object.want.key();
+    if (OwnerOf(id).get() == &deployment) {
+      object.sync = core::v1::SYNC_STATE_PRUNING;
+      deployment.objects[id] = std::move(object);
+    } else {
+      Gone(deployment, key);
+    }
+  }
+  WatchKinds(deployment);
+}
+
+// Nothing of it is kept any more: what is its own is to be deleted.
+void Reconciler::Bury(Deployment& deployment) {
+  std::vector<ResourceKey> gone;
+  for (auto& [id, object] : deployment.objects) {
+    pods_.Forget(id);
+    if (OwnerOf(id).get() == &deployment) {
+      object.sync = core::v1::SYNC_STATE_PRUNING;
+      object.reason = "Pruning";
+      object.message.clear();
+    } else {
+      gone.push_back(object.want.key());
+    }
+  }
+  for (const ResourceKey& key : gone) Gone(deployment, key);
+}
+
+void Reconciler::WatchKinds(const Deployment& deployment) {
+  const auto watch = [&](const ResourceKey& key) {
+    watcher_.Watch(key.group(), key.version(), key.kind(),
+                   HasHealthRule(key.group(), key.kind()));
+  };
+  if (deployment.running != nullptr) {
+    for (const ManifestEntry& entry : deployment.running->entries()) {
+      if (!entry.ensure_namespace()) watch(entry.key());
+    }
+  }
+  for (const Inventory::Entry* entry :
+       parts_.cache.inventory().OfBundle(deployment.bundle_id)) {
+    watch(entry->key());
+  }
+}
+
+void Reconciler::UpdateReady() {
+  if (!loaded_) return;
+  std::set<std::string> unknown;
+  for (const auto& [id, entry] : parts_.cache.inventory().entries()) {
+    if (!entry.uid().empty() &&
+        !watcher_.Listed(entry.key().group(), entry.key().kind())) {
+      unknown.insert(entry.bundle_id());
+    }
+  }
+  // Perform() may change the map.
+  std::vector<Ptr> all;
+  for (const auto& [bundle_id, deployment] : deployments_) {
+    all.push_back(deployment);
+  }
+  for (const Ptr& deployment : all) {
+    // Once known it stays so: a watch that is down is told by its requests.
+    if (unknown.count(deployment->bundle_id) > 0) continue;
+    Perform(deployment, deployment->machine.Ready(true));
+  }
+}
+
+bool Reconciler::AllManifestsKnown() const {
+  return std::all_of(
+      deployments_.begin(), deployments_.end(), [](const auto& item) {
+        const Deployment& deployment = *item.second;
+        return deployment.record.tombstone() ||
+               (deployment.manifest != nullptr &&
+                deployment.manifest_generation ==
+                    deployment.record.generation());
+      });
+}
+
+const Claims& Reconciler::CurrentClaims() {
+  if (claims_stale_) {
+    claims_ = Claims();
+    for (const auto& [bundle_id, deployment] : deployments_) {
+      if (deployment->record.tombstone() || deployment->manifest == nullptr) {
+        continue;
+      }
+      claims_.Add(bundle_id, deployment->record.order(),
+                  *deployment->manifest);
+    }
+    claims_stale_ = false;
+  }
+  return claims_;
+}
+
+void Reconciler::ClaimsChanged(const Deployment* but) {
+  claims_stale_ = true;
+  std::vector<Ptr> others;
+  for (const auto& [bundle_id, deployment] : deployments_) {
+    if (deployment.get() != but && deployment->looks_at_others) {
+      others.push_back(deployment);
+    }
+  }
+  for (const Ptr& other : others) Perform(other, other->machine.Replan());
+}
+
+void Reconciler::StartRun(const Ptr& deployment) {
+  const bool tombstone = deployment->machine.tombstone();
+  if (!tombstone && deployment->running == nullptr) return;
+  const core::v1::Manifest* running = deployment->running.get();
+  PlanRequest request;
+  request.bundle_id = deployment->bundle_id;
+  request.manifest = tombstone ? nullptr : running;
+  request.keep_resources =
+      tombstone && (deployment->record.keep_resources() ||
+                    (running != nullptr && running->policy().keep_resources()));
+  ApplyPlan plan = PlanApply(
+      request, parts_.cache.inventory(), CurrentClaims(),
+      [&](const Inventory::Entry& entry) {
+        const auto object = deployment->objects.find(IdentityOf(entry.key()));
+        return object != deployment->objects.end() &&
+               !object->second.needs_apply &&
+               (object->second.busy > 0 ||
+                object->second.sync == core::v1::SYNC_STATE_SYNCED ||
+                object->second.sync == core::v1::SYNC_STATE_DRIFTED ||
+                object->second.sync == core::v1::SYNC_STATE_MISSING);
+      },
+      [this](const std::string& ns) { return keeper_.NamespaceExists(ns); });
+  deployment->notes = plan.notes;
+  if (tombstone && running != nullptr) {
+    for (const ManifestEntry& entry : running->entries()) {
+      if (entry.ensure_namespace()) {
+        deployment->notes.push_back(absl::StrCat(
+            KeyText(entry.key()), " stays: namespaces are shared"));
+      }
+    }
+  }
+  ShowRivals(*deployment, plan);
+  const bool may_prune = AllManifestsKnown();
+  deployment->looks_at_others = !plan.taken.empty() ||
+                                !deployment->rivals.empty() ||
+                                (!plan.prunes.empty() && !may_prune);
+  if (!tombstone) deployment->trouble.clear();
+  auto which = std::make_shared<const DeploymentRun*>();
+  deployment->run = std::make_shared<DeploymentRun>(
+      tools_, deployment, std::move(plan), may_prune,
+      [this, alive = alive_, weak = std::weak_ptr<Deployment>(deployment),
+       which](DeploymentRun::Result result) {
+        // The run still stands on the stack.
+        parts_.loop.Post([this, alive, weak, which,
+                          result = std::move(result)]() mutable {
+          const Ptr still = weak.lock();
+          if (!*alive || still == nullptr) return;
+          OnRunEnded(still, *which, std::move(result));
+        });
+      });
+  *which = deployment->run.get();
+  const std::shared_ptr<DeploymentRun> run = deployment->run;
+  run->Start();
+}
+
+void Reconciler::ShowRivals(Deployment& deployment, const ApplyPlan& plan) {
+  deployment.rivals.clear();
+  for (const auto& [index, owner] : plan.taken) {
+    const ObjectIdentity id =
+        IdentityOf(deployment.running->entries(index).key());
+    ObjectState& object = deployment.objects[id];
+    if (object.sync != core::v1::SYNC_STATE_CONFLICT) {
+      object.since = parts_.clock.Now();
+    }
+    object.sync = core::v1::SYNC_STATE_CONFLICT;
+    object.reason = "ClaimedTwice";
+    object.message = absl::StrCat(
+        "bundle ", NameOf(owner),
+        " has this object already and keeps it; remove it from one of them");
+    OnObjectChanged(deployment, id);
+  }
+  if (deployment.machine.tombstone()) return;
+  for (const ManifestEntry& entry : deployment.running->entries()) {
+    if (entry.ensure_namespace() || deployment.rivals.size() >= 5) continue;
+    const ObjectIdentity id = IdentityOf(entry.key());
+    const std::string rival =
+        CurrentClaims().RivalOf(id, deployment.bundle_id);
+    if (rival.empty() ||
+        deployment.objects[id].sync == core::v1::SYNC_STATE_CONFLICT) {
+      continue;
+    }
+    core::v1::Problem problem;
+    problem.set_code("ALREADY_EXISTS");
+    problem.set_subject(KeyText(entry.key()));
+    problem.set_file(entry.source_file());
+    problem.set_message(absl::StrCat(
+        "bundle ", NameOf(rival),
+        " claims this object too; this bundle keeps it; remove it from one of "
+        "them"));
+    deployment.rivals.push_back(std::move(problem));
+  }
+}
+
+void Reconciler::OnRunEnded(const Ptr& deployment, const DeploymentRun* run,
+                            DeploymentRun::Result result) {
+  if (deployment->run.get() != run) return;
+  deployment->run.reset();
+  deployment->trouble = result.trouble;
+  const bool current = deployment->machine.current();
+  const DeploymentMachine::Actions actions =
+      deployment->machine.RunEnded(result.end);
+  if (result.end == RunEnd::kClean) {
+    deployment->retry.Reset();
+    deployment->retry_timer->Disarm();
+    if (current && deployment->apply_duration == absl::ZeroDuration()) {
+      deployment->apply_duration =
+          parts_.loop.MonotonicNow() - deployment->stored_at;
+    }
+  } else {
+    FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(5))
+        << "bundle " << NameOf(deployment->bundle_id) << ": "
+        << result.trouble;
+    Retry(*deployment, result.end, result.retry_after);
+  }
+  Perform(deployment, actions);
+  Touch(*deployment);
+}
+
+void Reconciler::Retry(Deployment& deployment, RunEnd end,
+                       absl::Duration at_least) {
+  absl::Duration wait = deployment.retry.Next(
+      parts_.random.Uniform(Backoff::kRandomBound));
+  if (end == RunEnd::kFailed) wait = std::max(wait, absl::Seconds(30));
+  if (end == RunEnd::kWaiting && namespaces_ == nullptr) {
+    namespaces_ = std::make_unique<ArrivalWatch>(
+        parts_.client, parts_.loop, KindName{"", "v1", "Namespace"},
+        [this] { RetryWaiting(); });
+  }
+  deployment.retry_timer->Arm(std::max(wait, at_least));
+}
+
+void Reconciler::RetryWaiting() {
+  std::vector<Ptr> waiting;
+  for (const auto& [bundle_id, deployment] : deployments_) {
+    if (deployment->machine.last_end() == RunEnd::kWaiting) {
+      waiting.push_back(deployment);
+    }
+  }
+  for (const Ptr& deployment : waiting) {
+    Perform(deployment, deployment->machine.Replan());
+  }
+}
+
+void Reconciler::OnKindsChanged() {
+  watcher_.RetryNow();
+  RetryWaiting();
+}
+
+void Reconciler::MarkDeleted(const Ptr& deployment) {
+  const uint64_t generation = deployment->machine.generation();
+  parts_.cache.MarkDeleted(
+      deployment->bundle_id, generation,
+      [this, deployment, generation](absl::Status status) {
+        if (!status.ok()) {
+          Retry(*deployment, RunEnd::kBlocked, absl::Seconds(1));
+          return;
+        }
+        if (const StoredAssignment* record =
+                parts_.cache.Find(deployment->bundle_id)) {
+          deployment->record = *record;
+        }
+        deployment->machine.DeletionStored(generation);
+        deployment->trouble.clear();
+        deployment->manifest.reset();
+        deployment->running.reset();
+        FLOTILLA_LOG(INFO) << "bundle " << NameOf(deployment->bundle_id)
+                           << " is gone";
+        Touch(*deployment);
+        sweep_timer_->Arm(absl::Minutes(1));
+      });
+}
+
+void Reconciler::Forget(const std::string& bundle_id, uint64_t generation) {
+  const Ptr deployment = Find(bundle_id);
+  if (deployment == nullptr ||
+      deployment->machine.generation() != generation ||
+      !deployment->record.deleted()) {
+    return;
+  }
+  parts_.cache.DropTombstone(bundle_id, generation);
+  // Never inside a call of the reporter.
+  parts_.loop.Post([this, alive = alive_, bundle_id, generation] {
+    if (!*alive) return;
+    const Ptr still = Find(bundle_id);
+    if (still == nullptr || still->machine.generation() != generation) return;
+    reporter_.RemoveBundle(bundle_id);
+    deployments_.erase(bundle_id);
+  });
+}
+
+void Reconciler::Gone(Deployment& deployment, const ResourceKey& key) {
+  const ObjectIdentity id = IdentityOf(key);
+  pods_.Forget(id);
+  deployment.objects.erase(id);
+  deployment.dirty.erase(id);
+  reporter_.RemoveResource(deployment.bundle_id, key);
+  Touch(deployment);
+}
+
+// --- Events.
+
+void Reconciler::OnObject(const ObjectIdentity& id, KubeObject object) {
+  const Ptr owner = OwnerOf(id);
+  if (owner == nullptr || owner->machine.tombstone()) return;
+  keeper_.OnObject(owner, id, std::move(object));
+}
+
+void Reconciler::OnLeft(const ObjectIdentity& id, KubeObject object) {
+  const Ptr owner = OwnerOf(id);
+  if (owner == nullptr) return;
+  if (const std::shared_ptr<DeploymentRun> run = owner->run) run->OnLeft(id);
+  if (owner->machine.tombstone()) return;
+  keeper_.OnLeft(owner, id, object.head.resource_version);
+}
+
+void Reconciler::OnListed(const std::string& group, const std::string& kind,
+                          const std::set<ObjectIdentity>& present) {
+  std::vector<ObjectIdentity> absent;
+  for (const auto& [id, entry] : parts_.cache.inventory().entries()) {
+    if (entry.key().group() == group && entry.key().kind() == kind &&
+        !entry.uid().empty() && present.count(id) == 0) {
+      absent.push_back(id);
+    }
+  }
+  for (const ObjectIdentity& id : absent) {
+    const Ptr owner = OwnerOf(id);
+    if (owner == nullptr) continue;
+    if (const std::shared_ptr<DeploymentRun> run = owner->run) run->OnLeft(id);
+    if (!owner->machine.tombstone()) keeper_.OnLeft(owner, id, "");
+  }
+  UpdateReady();
+}
+
+void Reconciler::OnWatchUp() {
+  if (api_down_since_ == absl::InfiniteDuration()) return;
+  api_down_since_ = absl::InfiniteDuration();
+  api_trouble_.clear();
+  api_timer_->Arm(absl::ZeroDuration());
+}
+
+void Reconciler::OnWatchFailed(const std::string&, const std::string& kind,
+                               const absl::Status& status) {
+  ResourceKey key;
+  key.set_kind(kind);
+  const Refusal refusal = JudgeRefusal(key, status, false);
+  api_trouble_ =
+      refusal.kind == Refusal::Kind::kTransient && !GetKubeError(status)
+          ? refusal.message
+          : absl::StrCat("API server does not let us watch ", kind, ": ",
+                         status.message());
+  if (api_down_since_ == absl::InfiniteDuration()) {
+    api_down_since_ = parts_.loop.MonotonicNow();
+    api_timer_->Arm(absl::Seconds(2));
+  }
+}
+
+void Reconciler::OnObjectChanged(Deployment& deployment,
+                                 const ObjectIdentity& id) {
+  deployment.dirty.insert(id);
+  Touch(deployment);
+}
+
+void Reconciler::OnDrift(core::v1::DriftRecord record) {
+  reporter_.AddDrift(std::move(record));
+}
+
+void Reconciler::OnNotCorrected(Deployment& deployment,
+                                const Refusal& refusal) {
+  deployment.trouble = refusal.message;
+  if (!deployment.retry_timer->armed()) {
+    Retry(deployment,
+          refusal.kind == Refusal::Kind::kTransient ? RunEnd::kBlocked
+                                                    : RunEnd::kWaiting,
+          absl::ZeroDuration());
+  }
+  Touch(deployment);
+}
+
+void Reconciler::OnWorkload(Deployment& deployment, const ObjectIdentity& id,
+                            const nlohmann::json& live) {
+  if (!PodWatcher::HasPods(id)) return;
+  ObjectState& object = deployment.objects.at(id);
+  if (object.health.health == core::v1::HEALTH_PROGRESSING ||
+      object.health.health == core::v1::HEALTH_DEGRADED) {
+    pods_.Look(id, live);
+  } else {
+    pods_.Forget(id);
+    object.pod_trouble.clear();
+  }
+}
+
+// --- The link.
+
+HeldSummary Reconciler::Held() {
+  HeldSummary held;
+  const std::vector<AssignedItem> items = parts_.cache.Items();
+  held.last_store_id = parts_.cache.store_id();
+  held.last_epoch = parts_.cache.epoch();
+  held.last_av = parts_.cache.av();
+  held.set_digest = SetDigest(items);
+  held.have_count = items.size();
+  return held;
+}
+
+std::vector<AssignedItem> Reconciler::Have() { return parts_.cache.Items(); }
+
+void Reconciler::OnWelcome(const SessionOpened& opened) {
+  FLOTILLA_LOG(INFO) << "connected to the manager, epoch " << opened.epoch
+                     << (opened.in_sync ? ", in sync" : "");
+  parts_.cache.SetSession(opened.store_id, opened.epoch);
+  reporter_.OnWelcome(opened);
+}
+
+void Reconciler::OnAssign(uint64_t epoch, const agent::v1::Assign& assign) {
+  parts_.cache.Store(
+      assign, [this, epoch,
+               nonce = assign.nonce()](AssignmentCache::Stored stored) {
+        parts_.link.AckAssign(epoch, nonce, std::move(stored.refused),
+                              stored.av, std::move(stored.set_digest));
+        for (const std::string& bundle_id : stored.changed) {
+          OnStored(bundle_id);
+        }
+      });
+}
+
+void Reconciler::OnReportAck(uint64_t seq) { reporter_.OnReportAck(seq); }
+
+void Reconciler::OnReportable() { reporter_.OnReportable(); }
+
+void Reconciler::OnDisconnected(const absl::Status& why, bool refused) {
+  if (refused) {
+    FLOTILLA_LOG_EVERY(ERROR, absl::Seconds(60))
+        << "the manager refuses this agent: " << why;
+  } else {
+    FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(10))
+        << "not connected to the manager: " << why;
+  }
+  reporter_.OnDisconnected();
+}
+
+std::string Reconciler::DebugString() const {
+  std::string text = absl::StrCat(
+      "deployments ", deployments_.size(), ", objects ",
+      parts_.cache.inventory().size(), ", kinds ", watcher_.size());
+  for (const auto& [bundle_id, deployment] : deployments_) {
+    absl::StrAppend(&text, "\n  ", NameOf(bundle_id), " generation ",
+                    deployment->machine.generation(), " ",
+                    core::v1::Phase_Name(deployment->phase), " ",
+                    deployment->trouble);
+  }
+  return text;
+}
+
+}  // namespace flotilla::agent

@@ -1,0 +1,640 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "agent/reconcile/reconciler.h"
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "agent/testing/fake_manager_link.h"
+#include "common/blob/memory_blob_store.h"
+#include "common/env/fake_clock.h"
+#include "common/env/fake_random.h"
+#include "common/event/inline_worker_pool.h"
+#include "common/event/simulated_loop.h"
+#include "common/kube/fake_kube_client.h"
+#include "common/kube/kube_error.h"
+#include "common/status/status_matchers.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace flotilla::agent {
+namespace {
+
+using core::v1::ResourceKey;
+using nlohmann::json;
+using Verb = FakeKubeClient::Verb;
+
+json ConfigMap(const std::string& name, const std::string& value = "1") {
+  return {{"apiVersion", "v1"},
+          {"kind", "ConfigMap"},
+          {"metadata", {{"name", name}, {"namespace", "default"}}},
+          {"data", {{"key", value}}}};
+}
+
+json Deployment(const std::string& name, int replicas) {
+  return {{"apiVersion", "apps/v1"},
+          {"kind", "Deployment"},
+          {"metadata", {{"name", name}, {"namespace", "default"}}},
+          {"spec",
+           {{"replicas", replicas},
+            {"selector", {{"matchLabels", {{"app", name}}}}},
+            {"template",
+             {{"metadata", {{"labels", {{"app", name}}}}},
+              {"spec",
+               {{"containers", {{{"name", "web"}, {"image", "x"}}}}}}}}}}};
+}
+
+ResourceKey Key(const json& object) { return *KeyOf(object); }
+
+// A status that says that all of `replicas` are there.
+json Ready(int replicas) {
+  return {{"replicas", replicas},
+          {"updatedReplicas", replicas},
+          {"readyReplicas", replicas},
+          {"availableReplicas", replicas},
+          {"conditions",
+           {{{"type", "Available"}, {"status", "True"}},
+            {{"type", "Progressing"},
+             {"status", "True"},
+             {"reason", "NewReplicaSetAvailable"}}}}};
+}
+
+class ReconcilerTest : public testing::Test {
+ protected:
+  ReconcilerTest() {
+    link_.Connect();
+    Start();
+  }
+
+  void Start() {
+    auto database = Database::Open(path_);
+    ASSERT_THAT(database, IsOk());
+    auto cache =
+        AssignmentCache::Open(*std::move(database), blobs_, pool_, random_);
+    ASSERT_THAT(cache, IsOk());
+    cache_ = *std::move(cache);
+    reconciler_ = std::make_unique<Reconciler>(Reconciler::Parts{
+        *cache_, blobs_, kube_, link_, loop_, clock_, random_});
+    reconciler_->Start();
+    link_.Start(*reconciler_);
+    Settle();
+  }
+
+  // As after SIGKILL: the disk and the cluster are left.
+  void Crash() {
+    reconciler_.reset();
+    cache_.reset();
+  }
+
+  void Settle(absl::Duration duration = absl::Milliseconds(900)) {
+    loop_.Advance(duration);
+    clock_.Advance(duration);
+  }
+
+  core::v1::Phase PhaseOf(const std::string& bundle) {
+    const auto found = link_.states().find(bundle);
+    return found == link_.states().end() ? core::v1::PHASE_UNSPECIFIED
+                                         : found->second.phase();
+  }
+  std::string ProblemsOf(const std::string& bundle) {
+    const auto found = link_.states().find(bundle);
+    return found == link_.states().end() ? "" : found->second.DebugString();
+  }
+  bool Exists(const json& object) { return kube_.Find(Key(object)).has_value(); }
+  std::string UidOf(const json& object) {
+    const auto live = kube_.Find(Key(object));
+    return live ? TextOr((*live)["metadata"]["uid"]) : "";
+  }
+  void Assign(uint64_t generation, const std::vector<json>& objects,
+              const std::string& bundle = "b") {
+    link_.Assign(bundle, generation, link_.MakeManifest(bundle, objects));
+    Settle();
+  }
+
+  const std::string path_ = absl::StrCat(
+      getenv("TEST_TMPDIR"), "/",
+      testing::UnitTest::GetInstance()->current_test_info()->name(), ".db");
+  SimulatedLoop loop_;
+  InlineWorkerPool pool_{loop_};
+  MemoryBlobStore blobs_;
+  FakeRandom random_;
+  FakeClock clock_;
+  FakeKubeClient kube_{loop_};
+  FakeManagerLink link_{loop_};
+  std::unique_ptr<AssignmentCache> cache_;
+  std::unique_ptr<Reconciler> reconciler_;
+};
+
+TEST_F(ReconcilerTest, AppliesABundleWithOneRequestForEachObject) {
+  Assign(1, {ConfigMap("a"), ConfigMap("b")});
+
+  EXPECT_TRUE(Exists(ConfigMap("a")));
+  EXPECT_EQ(kube_.WriteCount(), 2u);
+  EXPECT_EQ(kube_.CountOf(Verb::kGet) + kube_.CountOf(Verb::kList), 0u);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+  EXPECT_EQ(link_.states().at("b").counts().ready(), 2u);
+  ASSERT_NE(link_.Resource("b", "a"), nullptr);
+  EXPECT_EQ(link_.Resource("b", "a")->uid(), UidOf(ConfigMap("a")));
+}
+
+TEST_F(ReconcilerTest, TheSameAgainSendsNothing) {
+  Assign(1, {ConfigMap("a")});
+  kube_.ClearRequests();
+  const int frames = link_.frames();
+
+  Assign(2, {ConfigMap("a")});
+
+  EXPECT_TRUE(kube_.requests().empty());
+  EXPECT_LE(link_.frames(), frames + 1);
+  EXPECT_EQ(link_.states().at("b").generation(), 2u);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY);
+}
+
+TEST_F(ReconcilerTest, ARestartInAnUnchangedClusterWritesAndSaysNothing) {
+  Assign(1, {ConfigMap("a"), Deployment("web", 2)});
+  ASSERT_THAT(kube_.SetStatus(Key(Deployment("web", 2)), Ready(2)), IsOk());
+  Settle();
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+  const int frames = link_.frames();
+  Crash();
+  kube_.ClearRequests();
+
+  Start();
+  Settle(absl::Seconds(5));
+
+  EXPECT_EQ(kube_.WriteCount(), 0u);
+  EXPECT_EQ(link_.frames(), frames);
+}
+
+TEST_F(ReconcilerTest, ADeploymentIsReadyOnlyWhenItSaysSo) {
+  const json web = Deployment("web", 2);
+  Assign(1, {web});
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_VERIFYING);
+
+  ASSERT_THAT(kube_.SetStatus(Key(web), Ready(2)), IsOk());
+  Settle();
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY);
+
+  // A new generation that the controller has not seen is not ready.
+  Assign(2, {Deployment("web", 3)});
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_VERIFYING);
+}
+
+TEST_F(ReconcilerTest, AScaleIsReportedWithItsManagerAndHealed) {
+  const json web = Deployment("web", 2);
+  Assign(1, {web});
+  ASSERT_THAT(kube_.EditAs("kubectl", Key(web),
+                           [](json& object) { object["spec"]["replicas"] = 5; }),
+              IsOk());
+  Settle();
+
+  EXPECT_EQ((*kube_.Find(Key(web)))["spec"]["replicas"], 2);
+  ASSERT_EQ(link_.drift().size(), 1u);
+  EXPECT_EQ(link_.drift()[0].path(), "spec.replicas");
+  EXPECT_EQ(link_.drift()[0].wanted(), "2");
+  EXPECT_EQ(link_.drift()[0].live(), "5");
+  EXPECT_EQ(link_.drift()[0].field_manager(), "kubectl");
+  EXPECT_EQ(link_.drift()[0].action(), core::v1::DRIFT_ACTION_CORRECTED);
+  EXPECT_EQ(link_.Resource("b", "web")->sync(), core::v1::SYNC_STATE_SYNCED);
+}
+
+TEST_F(ReconcilerTest, ADeletedObjectIsMadeAgainWithNoManager) {
+  Assign(1, {ConfigMap("a")});
+  link_.Disconnect();
+  Crash();
+  Start();
+  ASSERT_THAT(kube_.DeleteAs(Key(ConfigMap("a"))), IsOk());
+  Settle();
+
+  EXPECT_TRUE(Exists(ConfigMap("a")));
+  link_.Connect();
+  Settle();
+  ASSERT_EQ(link_.drift().size(), 1u);
+  EXPECT_EQ(link_.drift()[0].operation(),
+            core::v1::DRIFT_OPERATION_OBJECT_DELETED);
+  EXPECT_EQ(link_.drift()[0].field_manager(), "");
+}
+
+TEST_F(ReconcilerTest, DriftWhileTheAgentWasAwayIsHealed) {
+  Assign(1, {ConfigMap("a"), ConfigMap("b")});
+  Crash();
+  ASSERT_THAT(kube_.EditAs("x", Key(ConfigMap("a")),
+                           [](json& o) { o["data"]["key"] = "2"; }),
+              IsOk());
+  ASSERT_THAT(kube_.DeleteAs(Key(ConfigMap("b"))), IsOk());
+
+  Start();
+
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+  EXPECT_TRUE(Exists(ConfigMap("b")));
+}
+
+TEST_F(ReconcilerTest, CorrectDriftOffOnlyReports) {
+  core::v1::Manifest manifest = link_.MakeManifest("b", {ConfigMap("a")});
+  manifest.mutable_policy()->set_correct_drift(false);
+  link_.Assign("b", 1, manifest);
+  Settle();
+  kube_.ClearRequests();
+  ASSERT_THAT(kube_.EditAs("x", Key(ConfigMap("a")),
+                           [](json& o) { o["data"]["key"] = "2"; }),
+              IsOk());
+  Settle();
+
+  EXPECT_EQ(kube_.WriteCount(), 0u);
+  EXPECT_EQ(link_.Resource("b", "a")->sync(), core::v1::SYNC_STATE_DRIFTED);
+  ASSERT_EQ(link_.drift().size(), 1u);
+  EXPECT_EQ(link_.drift()[0].action(), core::v1::DRIFT_ACTION_REPORTED);
+
+  ASSERT_THAT(kube_.DeleteAs(Key(ConfigMap("a"))), IsOk());
+  Settle();
+  EXPECT_EQ(link_.Resource("b", "a")->sync(), core::v1::SYNC_STATE_MISSING);
+}
+
+TEST_F(ReconcilerTest, AnAddedKeyIsReportedAndLeft) {
+  Assign(1, {ConfigMap("a")});
+  kube_.ClearRequests();
+  ASSERT_THAT(kube_.EditAs("kubectl-edit", Key(ConfigMap("a")),
+                           [](json& o) { o["data"]["extra"] = "x"; }),
+              IsOk());
+  Settle();
+
+  EXPECT_EQ(kube_.WriteCount(), 0u);
+  ASSERT_EQ(link_.drift().size(), 1u);
+  EXPECT_EQ(link_.drift()[0].path(), "data.extra");
+  EXPECT_EQ(link_.drift()[0].operation(), core::v1::DRIFT_OPERATION_ADDED);
+  EXPECT_EQ(link_.drift()[0].field_manager(), "kubectl-edit");
+  EXPECT_EQ(link_.drift()[0].action(), core::v1::DRIFT_ACTION_REPORTED);
+}
+
+TEST_F(ReconcilerTest, TheLabelThatSomebodyTookOffIsPutBack) {
+  Assign(1, {ConfigMap("a")});
+  const std::string uid = UidOf(ConfigMap("a"));
+  ASSERT_THAT(kube_.EditAs("x", Key(ConfigMap("a")),
+                           [](json& o) { o["metadata"].erase("labels"); }),
+              IsOk());
+  Settle();
+
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["metadata"]["labels"]
+                                             ["flotilla.dev/managed"],
+            "true");
+  EXPECT_EQ(UidOf(ConfigMap("a")), uid);
+  ASSERT_EQ(link_.drift().size(), 1u);
+  EXPECT_EQ(link_.drift()[0].operation(), core::v1::DRIFT_OPERATION_REMOVED);
+}
+
+TEST_F(ReconcilerTest, AStatusWriteIsNoDrift) {
+  const json web = Deployment("web", 2);
+  Assign(1, {web});
+  kube_.ClearRequests();
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_THAT(kube_.SetStatus(Key(web), Ready(2)), IsOk());
+    Settle();
+  }
+
+  EXPECT_EQ(kube_.WriteCount(), 0u);
+  EXPECT_EQ(kube_.CountOf(Verb::kGet), 0u);
+  EXPECT_TRUE(link_.drift().empty());
+}
+
+TEST_F(ReconcilerTest, PrunesWhatANewGenerationNoLongerHas) {
+  Assign(1, {ConfigMap("a"), ConfigMap("b")});
+  Assign(2, {ConfigMap("a")});
+
+  EXPECT_TRUE(Exists(ConfigMap("a")));
+  EXPECT_FALSE(Exists(ConfigMap("b")));
+  EXPECT_EQ(link_.Resource("b", "b"), nullptr);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY);
+}
+
+TEST_F(ReconcilerTest, ATombstoneDeletesOnlyItsOwnAndIsForgottenWhenKnown) {
+  Assign(1, {ConfigMap("a")}, "one");
+  Assign(1, {ConfigMap("b")}, "two");
+  link_.Tombstone("one", 2);
+  Settle();
+
+  EXPECT_FALSE(Exists(ConfigMap("a")));
+  EXPECT_TRUE(Exists(ConfigMap("b")));
+  EXPECT_EQ(PhaseOf("one"), core::v1::PHASE_DELETED);
+  EXPECT_EQ(cache_->Find("one"), nullptr);
+}
+
+TEST_F(ReconcilerTest, AnObjectThatMovesToAnotherBundleKeepsItsUid) {
+  Assign(1, {ConfigMap("a")}, "old");
+  const std::string uid = UidOf(ConfigMap("a"));
+  agent::v1::Assign assign;
+  *assign.add_upserts() = link_.MakeUpsert(
+      "new", 1, link_.MakeManifest("new", {ConfigMap("a")}));
+  auto* tombstone = assign.add_tombstones();
+  tombstone->set_bundle_id("old");
+  tombstone->set_generation(2);
+  tombstone->set_cause(core::v1::DELETE_CAUSE_GIT_REMOVED);
+  link_.Send(assign);
+  Settle(absl::Seconds(3));
+
+  EXPECT_EQ(UidOf(ConfigMap("a")), uid);
+  EXPECT_EQ(kube_.CountOf(Verb::kDelete), 0u);
+  EXPECT_EQ(PhaseOf("old"), core::v1::PHASE_DELETED);
+  EXPECT_EQ(PhaseOf("new"), core::v1::PHASE_HEALTHY) << ProblemsOf("new");
+}
+
+TEST_F(ReconcilerTest, TwoBundlesThatClaimAnObjectBothSaySo) {
+  Assign(1, {ConfigMap("a")}, "one");
+  Assign(1, {ConfigMap("a", "other")}, "two");
+  Settle(absl::Seconds(2));
+
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+  EXPECT_EQ(PhaseOf("two"), core::v1::PHASE_FAILED);
+  EXPECT_NE(ProblemsOf("two").find("fleet-default/one"), std::string::npos);
+}
+
+TEST_F(ReconcilerTest, AForeignObjectIsAConflictThatNamesItsManager) {
+  ASSERT_THAT(kube_.CreateAs("kubectl", ConfigMap("a", "theirs")), IsOk());
+  Assign(1, {ConfigMap("a")});
+
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "theirs");
+  EXPECT_EQ(link_.Resource("b", "a")->sync(), core::v1::SYNC_STATE_CONFLICT);
+  EXPECT_NE(link_.Resource("b", "a")->message().find("kubectl"),
+            std::string::npos);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_FAILED);
+
+  core::v1::Manifest manifest = link_.MakeManifest("b", {ConfigMap("a")});
+  manifest.mutable_policy()->set_takeover(core::v1::TAKEOVER_ALWAYS);
+  link_.Assign("b", 2, manifest);
+  Settle();
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, TakeoverNeverTouchesNothingForeign) {
+  ASSERT_THAT(kube_.CreateAs("kubectl", ConfigMap("a")), IsOk());
+  core::v1::Manifest manifest =
+      link_.MakeManifest("b", {ConfigMap("a"), ConfigMap("new")});
+  manifest.mutable_policy()->set_takeover(core::v1::TAKEOVER_NEVER);
+  link_.Assign("b", 1, manifest);
+  Settle();
+
+  EXPECT_EQ(link_.Resource("b", "a")->sync(), core::v1::SYNC_STATE_CONFLICT);
+  EXPECT_TRUE(Exists(ConfigMap("new")));
+}
+
+TEST_F(ReconcilerTest, AnImmutableFieldIsNamedAndTheNextCommitGoesThrough) {
+  const json web = Deployment("web", 2);
+  Assign(1, {web});
+  kube_.SetImmutable("apps", "Deployment", "spec.selector");
+  json changed = web;
+  changed["spec"]["selector"]["matchLabels"]["app"] = "other";
+  Assign(2, {changed});
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_FAILED);
+  EXPECT_NE(ProblemsOf("b").find("immutable"), std::string::npos);
+
+  Assign(3, {Deployment("web", 4)});
+  EXPECT_EQ((*kube_.Find(Key(web)))["spec"]["replicas"], 4);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_VERIFYING) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, ServerErrorsBlockAndHealByThemselves) {
+  KubeError error;
+  error.http_code = 429;
+  error.reason = "TooManyRequests";
+  error.message = "slow down";
+  error.retry_after = absl::Seconds(3);
+  kube_.FailNth(Verb::kApply, 1, ToStatus(error));
+  Assign(1, {ConfigMap("a")});
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_BLOCKED);
+  EXPECT_NE(ProblemsOf("b").find("API server"), std::string::npos);
+  EXPECT_FALSE(Exists(ConfigMap("a")));
+
+  Settle(absl::Seconds(5));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, StartsWithTheApiServerDownAndGoesOnWhenItIsBack) {
+  Assign(1, {ConfigMap("a")});
+  Crash();
+  kube_.SetDown(true);
+  Start();
+  Settle(absl::Seconds(10));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_BLOCKED);
+  EXPECT_NE(ProblemsOf("b").find("API server"), std::string::npos);
+
+  kube_.SetDown(false);
+  Settle(absl::Seconds(30));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, AnObjectOfAnUnknownKindWaitsForItsDefinition) {
+  const json widget = {{"apiVersion", "example.com/v1"},
+                       {"kind", "Widget"},
+                       {"metadata", {{"name", "w"}, {"namespace", "default"}}}};
+  Assign(1, {widget, ConfigMap("a")});
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_BLOCKED);
+  EXPECT_NE(ProblemsOf("b").find("Widget"), std::string::npos);
+  EXPECT_TRUE(Exists(ConfigMap("a")));
+
+  kube_.AddKind({"example.com", "v1", "Widget", "widgets", true,
+                 {"get", "list", "watch", "patch", "delete"}});
+  reconciler_->OnKindsChanged();
+  Settle(absl::Seconds(2));
+  EXPECT_TRUE(Exists(widget));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, AMissingNamespaceIsWaitedFor) {
+  json a = ConfigMap("a");
+  a["metadata"]["namespace"] = "shop";
+  Assign(1, {a});
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_BLOCKED);
+
+  ASSERT_THAT(kube_.CreateAs("x", {{"apiVersion", "v1"},
+                                   {"kind", "Namespace"},
+                                   {"metadata", {{"name", "shop"}}}}),
+              IsOk());
+  Settle();
+  EXPECT_TRUE(Exists(a));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, AnEnsuredNamespaceIsMadeAndNeverPruned) {
+  json a = ConfigMap("a");
+  a["metadata"]["namespace"] = "shop";
+  const json ns = {{"apiVersion", "v1"},
+                   {"kind", "Namespace"},
+                   {"metadata", {{"name", "shop"}}}};
+  core::v1::Manifest manifest = link_.MakeManifest("b", {a, ns});
+  for (auto& entry : *manifest.mutable_entries()) {
+    entry.set_ensure_namespace(entry.key().kind() == "Namespace");
+  }
+  link_.Assign("b", 1, manifest);
+  Settle();
+  EXPECT_TRUE(Exists(a));
+  EXPECT_EQ(link_.states().at("b").counts().desired(), 1u);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+
+  link_.Tombstone("b", 2);
+  Settle();
+  EXPECT_FALSE(Exists(a));
+  EXPECT_TRUE(Exists(ns));
+  ASSERT_EQ(link_.states().at("b").notes_size(), 1);
+  EXPECT_NE(link_.states().at("b").notes(0).find("shop"), std::string::npos);
+}
+
+TEST_F(ReconcilerTest, ACustomResourceFollowsItsDefinition) {
+  const json crd = {
+      {"apiVersion", "apiextensions.k8s.io/v1"},
+      {"kind", "CustomResourceDefinition"},
+      {"metadata", {{"name", "widgets.example.com"}}},
+      {"spec",
+       {{"group", "example.com"},
+        {"scope", "Namespaced"},
+        {"names", {{"kind", "Widget"}, {"plural", "widgets"}}},
+        {"versions", {{{"name", "v1"}, {"served", true}, {"storage", true}}}}}}};
+  const json widget = {{"apiVersion", "example.com/v1"},
+                       {"kind", "Widget"},
+                       {"metadata", {{"name", "w"}, {"namespace", "default"}}}};
+  kube_.SetAutoDiscover(false);
+  Assign(1, {crd, widget});
+  Settle(absl::Seconds(2));
+
+  EXPECT_TRUE(Exists(widget));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, ADeletionThatWaitsForAFinalizerNamesIt) {
+  json a = ConfigMap("a");
+  a["metadata"]["finalizers"] = {"example.com/hold"};
+  Assign(1, {a});
+  link_.Tombstone("b", 2);
+  Settle(absl::Seconds(2));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DELETING);
+  EXPECT_NE(ProblemsOf("b").find("example.com/hold"), std::string::npos)
+      << ProblemsOf("b");
+
+  ASSERT_THAT(kube_.RemoveFinalizers(Key(a)), IsOk());
+  Settle(absl::Seconds(2));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DELETED);
+}
+
+TEST_F(ReconcilerTest, AnObjectOfAnotherUidIsNotDeleted) {
+  Assign(1, {ConfigMap("a")});
+  Crash();
+  ASSERT_THAT(kube_.DeleteAs(Key(ConfigMap("a"))), IsOk());
+  ASSERT_THAT(kube_.CreateAs("x", ConfigMap("a", "theirs")), IsOk());
+  // The tombstone arrives before anything is healed.
+  link_.Disconnect();
+  kube_.SetDown(true);
+  Start();
+  link_.Connect();
+  Settle();
+  link_.Tombstone("b", 2);
+  Settle();
+  kube_.SetDown(false);
+  Settle(absl::Seconds(40));
+
+  EXPECT_TRUE(Exists(ConfigMap("a")));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DELETED);
+}
+
+TEST_F(ReconcilerTest, ACrashAtAnyMomentLosesAndDeletesNothing) {
+  // Crashes after every number of steps of a delivery, and starts again.
+  for (int steps = 1; steps < 40; ++steps) {
+    SCOPED_TRACE(steps);
+    const std::string bundle = absl::StrCat("b", steps);
+    const json a = ConfigMap(absl::StrCat("a", steps));
+    const json b = ConfigMap(absl::StrCat("b", steps));
+    link_.Assign(bundle, 1, link_.MakeManifest(bundle, {a, b}));
+    loop_.Advance(absl::Microseconds(0));
+    kube_.LoseAnswer(Verb::kApply, 1);
+    loop_.Advance(absl::Milliseconds(steps));
+    Crash();
+    Start();
+    if (cache_->Find(bundle) == nullptr) {
+      // It was not acknowledged: the manager sends it again.
+      link_.Assign(bundle, 1, link_.MakeManifest(bundle, {a, b}));
+    }
+    Settle(absl::Seconds(3));
+    EXPECT_TRUE(Exists(a));
+    EXPECT_TRUE(Exists(b));
+    const std::string uid = UidOf(a);
+
+    link_.Tombstone(bundle, 2);
+    loop_.Advance(absl::Milliseconds(steps));
+    Crash();
+    Start();
+    if (cache_->Find(bundle) != nullptr &&
+        !cache_->Find(bundle)->tombstone()) {
+      link_.Tombstone(bundle, 2);
+    }
+    Settle(absl::Seconds(3));
+    EXPECT_FALSE(Exists(a));
+    EXPECT_FALSE(Exists(b));
+    EXPECT_EQ(PhaseOf(bundle), core::v1::PHASE_DELETED);
+  }
+  EXPECT_EQ(cache_->inventory().size(), 0u);
+}
+
+TEST_F(ReconcilerTest, AnAgentThatLostItsManagerGoesOnFromItsDisk) {
+  Assign(1, {ConfigMap("a")});
+  link_.Disconnect();
+  Crash();
+  Start();
+  ASSERT_THAT(kube_.EditAs("x", Key(ConfigMap("a")),
+                           [](json& o) { o["data"]["key"] = "2"; }),
+              IsOk());
+  Settle();
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+}
+
+TEST_F(ReconcilerTest, APodThatNeverComesUpIsNamed) {
+  const json web = Deployment("web", 1);
+  Assign(1, {web});
+  const json pod = {{"apiVersion", "v1"},
+                    {"kind", "Pod"},
+                    {"metadata",
+                     {{"name", "web-1"},
+                      {"namespace", "default"},
+                      {"labels", {{"app", "web"}}}}},
+                    {"spec", {{"containers", {{{"name", "web"}}}}}}};
+  ASSERT_THAT(kube_.CreateAs("kubelet", pod), IsOk());
+  ASSERT_THAT(
+      kube_.SetStatus(
+          Key(pod),
+          {{"phase", "Pending"},
+           {"containerStatuses",
+            {{{"name", "web"},
+              {"state",
+               {{"waiting",
+                 {{"reason", "ImagePullBackOff"},
+                  {"message", "no such image"}}}}}}}}}),
+      IsOk());
+  Settle(absl::Seconds(3));
+
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DEGRADED);
+  EXPECT_NE(ProblemsOf("b").find("web-1"), std::string::npos);
+  EXPECT_NE(ProblemsOf("b").find("ImagePullBackOff"), std::string::npos);
+}
+
+TEST_F(ReconcilerTest, SomebodyWhoChangesItAgainAndAgainSlowsUsDown) {
+  Assign(1, {ConfigMap("a")});
+  kube_.ClearRequests();
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_THAT(kube_.EditAs("fighter", Key(ConfigMap("a")),
+                             [i](json& o) {
+                               o["data"]["key"] = absl::StrCat("x", i);
+                             }),
+                IsOk());
+    Settle(absl::Milliseconds(50));
+  }
+  EXPECT_LT(kube_.WriteCount(), 12u);
+
+  Settle(absl::Minutes(2));
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+}
+
+}  // namespace
+}  // namespace flotilla::agent
