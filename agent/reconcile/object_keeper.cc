@@ -459,7 +459,15 @@ void ObjectKeeper::Judge(const Ptr& deployment, const ObjectIdentity& id,
     Inventory::Entry seen = *entry;
     seen.set_foreign_digest(foreign);
     cache_.PutInventory({std::move(seen)}, [](absl::Status) {});
-    Say(*deployment, id, std::move(added), core::v1::DRIFT_ACTION_REPORTED);
+    std::set<std::string> now;
+    std::vector<DriftRecord> fresh;
+    for (DriftRecord& record : added) {
+      const std::string text = DriftText(record);
+      if (object.additions.count(text) == 0) fresh.push_back(std::move(record));
+      now.insert(text);
+    }
+    object.additions = std::move(now);
+    Say(*deployment, id, std::move(fresh), core::v1::DRIFT_ACTION_REPORTED);
   }
   if (!diff.owned_lost) return;
   if (Corrects(*deployment)) {

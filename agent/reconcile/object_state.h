@@ -7,6 +7,7 @@
 
 #include <deque>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/time/time.h"
@@ -51,6 +52,8 @@ struct ObjectState {
   absl::optional<Held> held;
   // What was last reported of a drift that is not put right.
   std::string reported;
+  // What others have added, as it was reported.
+  std::set<std::string> additions;
   // When it was corrected last, for slowing down in a fight.
   std::deque<absl::Duration> corrected_at;
   std::shared_ptr<Timer> fight_timer;

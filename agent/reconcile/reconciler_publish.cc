@@ -32,7 +32,13 @@ void SetTime(absl::Time time, Proto* proto) {
 
 void Reconciler::Touch(Deployment& deployment) {
   touched_.insert(deployment.bundle_id);
-  if (!publish_timer_->armed()) publish_timer_->Arm(absl::ZeroDuration());
+  // In the middle of a run nobody waits for each object.
+  const absl::Duration wait = deployment.machine.running()
+                                  ? absl::Milliseconds(10)
+                                  : absl::ZeroDuration();
+  if (!publish_timer_->armed() || wait == absl::ZeroDuration()) {
+    publish_timer_->Arm(wait);
+  }
 }
 
 void Reconciler::PublishAll() {

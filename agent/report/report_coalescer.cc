@@ -109,10 +109,6 @@ void ReportCoalescer::SetState(DeploymentState state) {
   dirty_.insert(bundle.state.bundle_id());
 }
 
-void ReportCoalescer::MarkDirty(Bundle& bundle, const ObjectIdentity& id) {
-  bundle.dirty.insert(id);
-}
-
 void ReportCoalescer::SetResource(ResourceStatus status) {
   Bundle& bundle = bundles_[status.bundle_id()];
   const ObjectIdentity id = IdentityOf(status.key());
@@ -122,13 +118,13 @@ void ReportCoalescer::SetResource(ResourceStatus status) {
   std::string digest = DigestOfResource(status);
   const std::string bundle_id = status.bundle_id();
   resource.status = std::move(status);
-  if (digest == resource.digest) return;
   resource.digest = std::move(digest);
-  if (resource.digest == resource.sent_digest) {
+  if (resource.digest == resource.sent_digest &&
+      resource.status.corrections() <= resource.sent_corrections) {
     bundle.dirty.erase(id);
     return;
   }
-  MarkDirty(bundle, id);
+  bundle.dirty.insert(id);
   dirty_.insert(bundle_id);
 }
 
@@ -202,6 +198,12 @@ std::vector<std::string> ReportCoalescer::Open(
     if (same) {
       bundle.gone.clear();
       dirty_.erase(bundle_id);
+      for (const auto& [id, resource] : bundle.resources) {
+        if (resource.status.corrections() > resource.sent_corrections) {
+          bundle.dirty.insert(id);
+          dirty_.insert(bundle_id);
+        }
+      }
       equal.push_back(bundle_id);
       continue;
     }
@@ -254,6 +256,7 @@ std::vector<ResourceStatus> ReportCoalescer::TakeResources(absl::Duration now,
         continue;
       }
       resource.sent_digest = resource.digest;
+      resource.sent_corrections = resource.status.corrections();
       bytes += resource.status.ByteSizeLong();
       taken.push_back(resource.status);
       it = bundle.dirty.erase(it);

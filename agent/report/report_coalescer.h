@@ -8,7 +8,7 @@
 // DeploymentState.state_digest is SHA-256 over the state without times, digest
 // and report_version, followed by the digests of the resources that were sent
 // with it or before, sorted; a resource's digest leaves out times and the count
-// of corrections. So a manager that holds the digest holds all of it.
+// of corrections, whose change is told but is not part of any digest. So a manager that holds the digest holds all of it.
 
 #ifndef FLOTILLA_AGENT_REPORT_REPORT_COALESCER_H_
 #define FLOTILLA_AGENT_REPORT_REPORT_COALESCER_H_
@@ -80,6 +80,7 @@ class ReportCoalescer {
     core::v1::ResourceStatus status;
     std::string digest;       // Of `status`.
     std::string sent_digest;  // Empty: not sent.
+    uint32_t sent_corrections = 0;
     Bucket bucket;
   };
   struct Bundle {
@@ -111,7 +112,6 @@ class ReportCoalescer {
   static std::string DigestOf(const Bundle& bundle, bool as_sent);
   bool StateDiffers(const Bundle& bundle) const;
   bool PhaseDiffers(const Bundle& bundle) const;
-  void MarkDirty(Bundle& bundle, const ObjectIdentity& id);
 
   bool open_ = false;
   uint64_t epoch_ = 0;

@@ -59,6 +59,21 @@ TEST_F(ReportCoalescerTest, SaysEachThingOnceAndNothingWithoutAChange) {
   EXPECT_EQ(coalescer_.NextDue(now_), absl::InfiniteDuration());
 }
 
+TEST_F(ReportCoalescerTest, ACorrectionIsToldWithoutANewState) {
+  coalescer_.Open({}, 1);
+  coalescer_.SetResource(Resource("a", core::v1::HEALTH_HEALTHY));
+  coalescer_.SetState(State(core::v1::PHASE_HEALTHY, 1));
+  Resources();
+  States();
+  ResourceStatus corrected = Resource("a", core::v1::HEALTH_HEALTHY);
+  corrected.set_corrections(1);
+
+  coalescer_.SetResource(corrected);
+
+  EXPECT_EQ(Resources(), 1u);
+  EXPECT_EQ(States().size(), 0u);
+}
+
 TEST_F(ReportCoalescerTest, LimitsFlappingButNeverAPhase) {
   coalescer_.Open({}, 1);
   size_t sent = 0;
