@@ -31,6 +31,12 @@ _REASONS = {
 }
 
 
+class _Server(http.server.ThreadingHTTPServer):
+
+    def handle_error(self, request, client_address):
+        """Nothing: an API server may hang up, whose client was killed."""
+
+
 class RefusedWrites:
     """Writes of one user are refused with `code`, by an admission webhook.
 
@@ -146,9 +152,7 @@ class RefusedWrites:
             def log_message(self, format, *args):
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", 0), Handler
-        )
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -138,7 +138,7 @@ ROWS = (
     ),
     Row(
         "A pod never becomes ready", GITREPOS,
-        ("NotReady", "web", "deadline"),
+        ("NotReady", "web", "timed out progressing"),
         "It is never shown as Ready.",
         "failing_pod",
     ),
