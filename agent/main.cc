@@ -25,6 +25,7 @@
 #include "common/kube/kube_identity.h"
 #include "common/kube/kubeconfig.h"
 #include "common/log/log.h"
+#include "common/rpc/grpc_log.h"
 #include "common/status/status_macros.h"
 #include "common/version/version.h"
 
@@ -101,6 +102,7 @@ absl::Status Run(Flags flags) {
   LogOptions log;
   if (flags.log_format == "json") log.format = LogFormat::kJson;
   SetLogOptions(log);
+  RouteGrpcLog();
   AgentProcess::Options options;
   ASSIGN_OR_RETURN(options.cluster, Cluster(flags));
   ASSIGN_OR_RETURN(options.token, Token(flags));

@@ -201,7 +201,8 @@ void AssignmentCache::Store(const agent::v1::Assign& assign,
       [this, kept, stored](Batch& batch) {
         JudgeAssign(*kept, batch, stored.get());
       },
-      [this, kept, stored, done = std::move(done)](absl::Status status) mutable {
+      [this, kept, stored,
+       done = std::move(done)](absl::Status status) mutable {
         if (!status.ok()) {
           FLOTILLA_LOG(ERROR) << "assignments cannot be stored: " << status;
           *stored = Stored();

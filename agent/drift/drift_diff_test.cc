@@ -12,7 +12,9 @@ namespace {
 using core::v1::DriftRecord;
 using nlohmann::json;
 
-json Parse(const std::string& text) { return json::parse(text, nullptr, false); }
+json Parse(const std::string& text) {
+  return json::parse(text, nullptr, false);
+}
 
 const char kWanted[] = R"({"apiVersion":"apps/v1","kind":"Deployment",
   "metadata":{"name":"web","labels":{"app":"web"}},

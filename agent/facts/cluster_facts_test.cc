@@ -8,11 +8,12 @@ namespace flotilla::agent {
 namespace {
 
 TEST(ClusterFacts, AreSortedAndNameEachKindOnce) {
-  const Discovery discovery({{"apps", "v1", "Deployment", "deployments", true, {}},
-                             {"", "v1", "Pod", "pods", true, {}},
-                             {"", "v1", "Pod", "pods", true, {}},
-                             {"", "v1", "Node", "nodes", false, {}}},
-                            {});
+  const Discovery discovery(
+      {{"apps", "v1", "Deployment", "deployments", true, {}},
+       {"", "v1", "Pod", "pods", true, {}},
+       {"", "v1", "Pod", "pods", true, {}},
+       {"", "v1", "Node", "nodes", false, {}}},
+      {});
 
   const core::v1::ClusterFacts facts =
       BuildFacts({"v1.36.3", "1", "36"}, discovery);

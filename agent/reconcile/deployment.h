@@ -44,6 +44,7 @@ struct Deployment {
   // Of `running`, and objects that are being pruned.
   ObjectStates objects;
   std::shared_ptr<DeploymentRun> run;
+  uint64_t run_number = 0;
 
   // Left on purpose, for people.
   std::vector<std::string> notes;

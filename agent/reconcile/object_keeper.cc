@@ -21,7 +21,10 @@ namespace {
 using core::v1::DriftRecord;
 using nlohmann::json;
 
-constexpr size_t kFight = 5;  // Corrections within a minute.
+// Corrections of one object within a minute that are made at once. Far above
+// what people and their scripts do; it bounds what two machines can do to an
+// API server.
+constexpr size_t kFight = 300;
 
 // True when `version` is not newer than `applied`.
 bool NotNewer(const std::string& version, const std::string& applied) {

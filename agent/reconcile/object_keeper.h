@@ -55,7 +55,8 @@ class KeeperEvents {
 class ObjectKeeper {
  public:
   // How one object was sent; no refusal: it is applied.
-  using Sent = absl::AnyInvocable<void(absl::optional<Refusal>, absl::Duration)>;
+  using Sent =
+      absl::AnyInvocable<void(absl::optional<Refusal>, absl::Duration)>;
 
   // All must outlive the keeper.
   ObjectKeeper(Applier& applier, AssignmentCache& cache, Loop& loop,

@@ -371,20 +371,19 @@ void Reconciler::StartRun(const Ptr& deployment) {
                                 !deployment->rivals.empty() ||
                                 (!plan.prunes.empty() && !may_prune);
   if (!tombstone) deployment->trouble.clear();
-  auto which = std::make_shared<const DeploymentRun*>();
+  const uint64_t number = ++deployment->run_number;
   deployment->run = std::make_shared<DeploymentRun>(
       tools_, deployment, std::move(plan), may_prune,
       [this, alive = alive_, weak = std::weak_ptr<Deployment>(deployment),
-       which](DeploymentRun::Result result) {
+       number](DeploymentRun::Result result) {
         // The run still stands on the stack.
-        parts_.loop.Post([this, alive, weak, which,
+        parts_.loop.Post([this, alive, weak, number,
                           result = std::move(result)]() mutable {
           const Ptr still = weak.lock();
           if (!*alive || still == nullptr) return;
-          OnRunEnded(still, *which, std::move(result));
+          OnRunEnded(still, number, std::move(result));
         });
       });
-  *which = deployment->run.get();
   const std::shared_ptr<DeploymentRun> run = deployment->run;
   run->Start();
 }
@@ -427,9 +426,9 @@ void Reconciler::ShowRivals(Deployment& deployment, const ApplyPlan& plan) {
   }
 }
 
-void Reconciler::OnRunEnded(const Ptr& deployment, const DeploymentRun* run,
+void Reconciler::OnRunEnded(const Ptr& deployment, uint64_t number,
                             DeploymentRun::Result result) {
-  if (deployment->run.get() != run) return;
+  if (deployment->run == nullptr || deployment->run_number != number) return;
   deployment->run.reset();
   deployment->trouble = result.trouble;
   const bool current = deployment->machine.current();
@@ -447,6 +446,7 @@ void Reconciler::OnRunEnded(const Ptr& deployment, const DeploymentRun* run,
         << "bundle " << NameOf(deployment->bundle_id) << ": "
         << result.trouble;
     Retry(*deployment, result.end, result.retry_after);
+    if (result.end == RunEnd::kFailed) FetchLost(deployment);
   }
   Perform(deployment, actions);
   Touch(*deployment);

@@ -108,7 +108,8 @@ class Reconciler : public LinkEvents,
   Ptr Make(const std::string& bundle_id);
   void OnLoaded();
   void OnStored(const std::string& bundle_id);
-  void Perform(const Ptr& deployment, const DeploymentMachine::Actions& actions);
+  void Perform(const Ptr& deployment,
+               const DeploymentMachine::Actions& actions);
   void Adopt(Deployment& deployment);
   void Bury(Deployment& deployment);
   void WatchKinds(const Deployment& deployment);
@@ -118,7 +119,7 @@ class Reconciler : public LinkEvents,
   bool AllManifestsKnown() const;
   void StartRun(const Ptr& deployment);
   void ShowRivals(Deployment& deployment, const ApplyPlan& plan);
-  void OnRunEnded(const Ptr& deployment, const DeploymentRun* run,
+  void OnRunEnded(const Ptr& deployment, uint64_t number,
                   DeploymentRun::Result result);
   void Retry(Deployment& deployment, RunEnd end, absl::Duration at_least);
   void RetryWaiting();
@@ -133,6 +134,8 @@ class Reconciler : public LinkEvents,
   void OnManifest(const Ptr& deployment, uint64_t generation,
                   absl::StatusOr<std::string> bytes, bool store);
   void FetchBlobs(const Ptr& deployment);
+  // Again what was damaged on the disk.
+  void FetchLost(const Ptr& deployment);
   void OnBlob(const std::shared_ptr<Fetch>& fetch, bool secret,
               absl::StatusOr<std::string> bytes);
   void StoreBlobs(const std::shared_ptr<Fetch>& fetch);

@@ -164,6 +164,19 @@ void Reconciler::FetchBlobs(const Ptr& deployment) {
   StoreBlobs(fetch);
 }
 
+void Reconciler::FetchLost(const Ptr& deployment) {
+  if (!deployment->machine.settled() || deployment->running == nullptr ||
+      deployment->running != deployment->manifest) {
+    return;
+  }
+  for (const ManifestEntry& entry : deployment->running->entries()) {
+    if (!parts_.blobs.Contains(entry.blob_digest())) {
+      FetchBlobs(deployment);
+      return;
+    }
+  }
+}
+
 void Reconciler::OnBlob(const std::shared_ptr<Fetch>& fetch, bool secret,
                         absl::StatusOr<std::string> bytes) {
   --fetch->outstanding;
@@ -196,6 +209,10 @@ void Reconciler::StoreBlobs(const std::shared_ptr<Fetch>& fetch) {
     }
     if (const auto* record = parts_.cache.Find(deployment->bundle_id)) {
       deployment->record = *record;
+    }
+    if (deployment->machine.settled()) {
+      Perform(deployment, deployment->machine.Replan());
+      return;
     }
     Adopt(*deployment);
     Perform(deployment, deployment->machine.BlobsHere(fetch->generation));

@@ -8,7 +8,8 @@
 // DeploymentState.state_digest is SHA-256 over the state without times, digest
 // and report_version, followed by the digests of the resources that were sent
 // with it or before, sorted; a resource's digest leaves out times and the count
-// of corrections, whose change is told but is not part of any digest. So a manager that holds the digest holds all of it.
+// of corrections, whose change is told but is no part of any digest. So a
+// manager that holds the digest holds all of it.
 
 #ifndef FLOTILLA_AGENT_REPORT_REPORT_COALESCER_H_
 #define FLOTILLA_AGENT_REPORT_REPORT_COALESCER_H_
