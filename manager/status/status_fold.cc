@@ -37,6 +37,9 @@ std::string ProblemText(const core::v1::Problem& problem) {
   std::string where = problem.file();
   if (!where.empty() && problem.line() > 0) {
     absl::StrAppend(&where, ":", problem.line());
+  } else if (!where.empty() && !problem.subject().empty()) {
+    // A file may hold many objects.
+    absl::StrAppend(&where, ": ", problem.subject());
   }
   if (where.empty()) {
     if (problem.subject().empty()) return problem.message();

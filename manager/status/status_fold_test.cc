@@ -153,6 +153,20 @@ TEST(StateAggregate, SaysTheWorstWithItsFirstCause) {
   EXPECT_EQ(aggregate.counts().not_ready(), 2u);
 }
 
+TEST(ProblemText, NamesTheObjectWhereTheFileHasNoLine) {
+  core::v1::Problem problem;
+  problem.set_subject("configmap shop/settings");
+  problem.set_message("is immutable");
+  EXPECT_EQ(ProblemText(problem), "configmap shop/settings: is immutable");
+
+  problem.set_file("app/all.yaml");
+  EXPECT_EQ(ProblemText(problem),
+            "app/all.yaml: configmap shop/settings: is immutable");
+
+  problem.set_line(7);
+  EXPECT_EQ(ProblemText(problem), "app/all.yaml:7: is immutable");
+}
+
 TEST(AgeText, IsRoundedForReading) {
   EXPECT_EQ(AgeText(absl::Milliseconds(1500)), "1s");
   EXPECT_EQ(AgeText(absl::Minutes(61)), "1h1m");

@@ -153,7 +153,12 @@ std::string ProblemLine(const core::v1::Problem& problem) {
   std::string where;
   if (!problem.file().empty()) {
     where = problem.file();
-    if (problem.line() > 0) absl::StrAppend(&where, ":", problem.line());
+    if (problem.line() > 0) {
+      absl::StrAppend(&where, ":", problem.line());
+    } else if (!problem.subject().empty()) {
+      // A file may hold many objects.
+      absl::StrAppend(&where, ": ", problem.subject());
+    }
     absl::StrAppend(&where, ": ");
   } else if (!problem.subject().empty()) {
     where = absl::StrCat(problem.subject(), ": ");

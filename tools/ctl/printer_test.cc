@@ -74,5 +74,17 @@ TEST(ResourceTable, NeverShowsAStaleHealthAsIfItWereKnown) {
   EXPECT_THAT(ResourceTable(list), Not(HasSubstr("Healthy")));
 }
 
+TEST(ProblemLine, NamesTheObjectWhereTheFileHasNoLine) {
+  core::v1::Problem problem;
+  problem.set_file("app/all.yaml");
+  problem.set_subject("configmap shop/settings");
+  problem.set_message("is immutable");
+  EXPECT_EQ(ProblemLine(problem),
+            "app/all.yaml: configmap shop/settings: is immutable");
+
+  problem.set_line(7);
+  EXPECT_EQ(ProblemLine(problem), "app/all.yaml:7: is immutable");
+}
+
 }  // namespace
 }  // namespace flotilla::ctl
