@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "manager/documents/deploy_fields.h"
 #include "manager/documents/documents.h"
 
 namespace flotilla::manager {
@@ -195,9 +197,37 @@ void Sync(const ReadModel& model, DocumentRegistry& registry, GitPoller& poller,
   }
 }
 
+// What a Cluster document could not be called or labelled either.
+absl::Status CheckNames(const admin::v1::CreateTokenRequest& request) {
+  if (!request.workspace().empty()) {
+    const std::string problem = DnsLabelProblem(request.workspace());
+    if (!problem.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("workspace: ", problem));
+    }
+  }
+  const std::string problem = DnsSubdomainProblem(request.cluster_name());
+  if (!problem.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("name of the cluster: ", problem));
+  }
+  for (const auto& [key, value] : request.labels()) {
+    std::string label = LabelKeyProblem(key);
+    if (label.empty()) label = LabelValueProblem(value);
+    if (!label.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("labels: ", label));
+    }
+  }
+  return absl::OkStatus();
+}
+
 void CreateToken(Enrolment& enrolment, const Clock& clock,
                  const admin::v1::CreateTokenRequest& request,
                  Done<admin::v1::CreateTokenResponse> done) {
+  const absl::Status named = CheckNames(request);
+  if (!named.ok()) {
+    done(named);
+    return;
+  }
   Enrolment::TokenRequest wanted;
   wanted.workspace =
       request.workspace().empty() ? kDefaultWorkspace : request.workspace();
