@@ -470,8 +470,9 @@ class Faults:
 
     def no_token(self, case):
         agent = case.agent("garbled", token="not-a-token")
-        case.expect_exit(agent)
+        agent.start()
         yield {}
+        agent.kill()
         agent.token = None
         agent.start()
         scene.wait_online(["garbled"])

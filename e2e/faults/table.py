@@ -192,8 +192,8 @@ ROWS = (
     ),
     Row(
         "The join token is no token at all", AGENT,
-        ("--token",),
-        "The agent ends with exit code 1.",
+        ("not a whole join token", "flotilla token create"),
+        "Copy all of it, or make a new token.",
         "no_token",
     ),
     Row(
