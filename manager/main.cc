@@ -59,7 +59,12 @@ int main(int argc, char** argv) {
   app.add_option("--log-format", log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
   app.set_version_flag("--version", flotilla::kVersion);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11 has a code for each mistake; ours are 0 and 1.
+    return app.exit(error) == EXIT_SUCCESS ? EXIT_SUCCESS : EXIT_FAILURE;
+  }
   flotilla::LogOptions log;
   log.format = log_format == "json" ? flotilla::LogFormat::kJson
                                     : flotilla::LogFormat::kText;

@@ -72,7 +72,9 @@ absl::Status RunRender(const Flags& flags) {
 
 int Main(int argc, char** argv) {
   CLI::App app("GitOps for many Kubernetes clusters", "flotilla");
-  app.require_subcommand(1);
+  // That there is one is checked below: CLI11 would say of a command that it
+  // does not know that there is none.
+  app.require_subcommand(0, 1);
   // --server may stand after the command, too.
   app.fallthrough();
   Flags flags;
@@ -153,6 +155,11 @@ int Main(int argc, char** argv) {
   render->add_option("-o,--output", flags.output, "yaml or json");
 
   CLI11_PARSE(app, argc, argv);
+  if (app.get_subcommands().empty()) {
+    std::cerr << "error: a command is missing; run flotilla --help for the "
+                 "list\n";
+    return EXIT_FAILURE;
+  }
 
   absl::Status status;
   if (render->parsed()) {
