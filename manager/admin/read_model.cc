@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "manager/store/records.h"
 #include "manager/targeting/label_selector.h"
@@ -265,9 +266,10 @@ void ReadModel::FoldGitRepo(const storage::v1::Document& document,
     out.set_message("the bundles of this commit are being built");
   } else if (rows.empty()) {
     out.set_state("NotReady");
-    out.set_message(
+    out.set_message(absl::StrCat(
         "0 clusters match the targets: see `flotilla get clusters` for the "
-        "labels, and spec.targets of the GitRepo");
+        "labels, and spec.targets of the GitRepo",
+        NoAgentNote(document.workspace())));
   } else {
     out.set_state(std::string(StateWord(aggregate.worst())));
     out.set_message(aggregate.message());
@@ -297,6 +299,25 @@ void ReadModel::FoldGitRepo(const storage::v1::Document& document,
   AddCondition("ClustersMatch", !clusters.empty(),
                clusters.empty() ? "NoClusters" : "",
                absl::StrCat(clusters.size(), " clusters match"), conditions);
+}
+
+std::string ReadModel::NoAgentNote(const std::string& workspace) const {
+  absl::flat_hash_set<std::string> enrolled;
+  for (const auto& [key, entry] : identities_.map()) {
+    if (!entry.first.revoked() && entry.first.workspace() == workspace) {
+      enrolled.insert(entry.first.name());
+    }
+  }
+  const std::string prefix = DocumentPrefix(workspace, "Cluster");
+  int waiting = 0;
+  for (auto it = documents_.map().lower_bound(prefix);
+       it != documents_.map().end() && absl::StartsWith(it->first, prefix);
+       ++it) {
+    waiting += enrolled.count(it->second.first.name()) == 0 ? 1 : 0;
+  }
+  if (waiting == 0) return "";
+  return absl::StrCat("; ", waiting, waiting == 1 ? " cluster" : " clusters",
+                      " without an enrolled agent not counted");
 }
 
 std::vector<admin::v1::GitRepo> ReadModel::GitRepos(
@@ -366,7 +387,8 @@ std::vector<admin::v1::Bundle> ReadModel::Bundles(
       bundle.set_message(ProblemText(head.problems(0)));
     } else if (of[head.bundle_id()].empty()) {
       bundle.set_state("Pending");
-      bundle.set_message("0 clusters match its targets");
+      bundle.set_message(absl::StrCat("0 clusters match its targets",
+                                      NoAgentNote(head.workspace())));
     }
     out.push_back(std::move(bundle));
   }

@@ -103,6 +103,8 @@ class ReadModel {
   void FoldGitRepo(const storage::v1::Document& document,
                    const std::vector<const Row*>& rows,
                    admin::v1::GitRepo& out) const;
+  // What follows "0 clusters match" when some have no agent yet; else "".
+  std::string NoAgentNote(const std::string& workspace) const;
   std::vector<std::string> GroupsOf(
       const storage::v1::Document& cluster) const;
 

@@ -16,6 +16,7 @@ namespace flotilla::manager {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // GitRepo "web" at commit c1 with bundle "web" (id b) on cluster "dev" (id c).
 class ReadModelTest : public ::testing::Test {
@@ -107,6 +108,29 @@ class ReadModelTest : public ::testing::Test {
   storage::v1::Document document_;
   std::unique_ptr<ReadModel> model_;
 };
+
+TEST_F(ReadModelTest, SaysThatClustersWithoutAnAgentAreNotCounted) {
+  Fetch();
+  Build();
+  storage::v1::Document cluster;
+  cluster.set_workspace("w");
+  cluster.set_kind("Cluster");
+  cluster.set_name("dev");
+  Put(kDocumentFamily, DocumentKey("w", "Cluster", "dev"), cluster);
+
+  EXPECT_THAT(Web().message(),
+              HasSubstr("1 cluster without an enrolled agent not counted"));
+  EXPECT_THAT(model_->Bundles("", "", "")[0].message(),
+              HasSubstr("1 cluster without an enrolled agent not counted"));
+
+  storage::v1::ClusterIdentity identity;
+  identity.set_cluster_id("c");
+  identity.set_workspace("w");
+  identity.set_name("dev");
+  Put(kClusterFamily, ClusterIdentityKey("c"), identity);
+
+  EXPECT_THAT(Web().message(), Not(HasSubstr("not counted")));
+}
 
 TEST_F(ReadModelTest, ShowsEveryStepOfAGitRepoUntilItIsReady) {
   EXPECT_EQ(Web().state(), "Pending");
