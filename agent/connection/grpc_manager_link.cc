@@ -74,8 +74,8 @@ LinkSession::Ending FailedEnding(absl::Status why) {
 }  // namespace
 
 // One stream: gRPC's threads call the On… functions, the loop everything else.
-// It keeps itself alive until OnDone(). The hold stands for what the loop may
-// still start.
+// It keeps itself alive until OnDone(), and is destroyed on the loop. The hold
+// stands for what the loop may still start.
 //
 // Thread-safe.
 class GrpcManagerLink::Stream final
@@ -117,7 +117,7 @@ class GrpcManagerLink::Stream final
   }
 
   bool released() const { return released_; }
-  void AwaitDone() { done_.WaitForNotification(); }
+  void AwaitDone() { done_->WaitForNotification(); }
 
   // From gRPC's threads.
   void OnReadDone(bool ok) override {
@@ -139,12 +139,15 @@ class GrpcManagerLink::Stream final
   }
 
   void OnDone(const grpc::Status& status) override {
-    Post([status = FromGrpcStatus(status)](GrpcManagerLink& link,
-                                           Stream& stream) {
-      link.OnStreamEnded(stream, status);
+    // The last reference goes on the loop: the last channel to go joins gRPC's
+    // callback threads, and this may be one of them. After Post() nothing of
+    // `this` may be touched.
+    const std::shared_ptr<absl::Notification> done = done_;
+    loop_.Post([self = std::move(self_), status = FromGrpcStatus(status)] {
+      if (self->link_alive_.expired()) return;
+      self->link_.OnStreamEnded(*self, status);
     });
-    const std::shared_ptr<Stream> last = std::move(self_);
-    done_.Notify();
+    done->Notify();
   }
 
  private:
@@ -167,7 +170,8 @@ class GrpcManagerLink::Stream final
   std::shared_ptr<Stream> self_;
   AgentFrame outgoing_;
   ManagerFrame incoming_;
-  absl::Notification done_;
+  const std::shared_ptr<absl::Notification> done_ =
+      std::make_shared<absl::Notification>();
 
   // Loop state.
   bool released_ = false;
