@@ -153,7 +153,9 @@ int StreamConnect(git_stream* self) {
     error = 0;
     stream->fd = ConnectTo(*at, scope->connect_timeout(), &error);
     if (stream->fd >= 0) {
-      stream->guard_id = scope->guard().Guard(stream->fd);
+      stream->guard_id =
+          scope->guard().Guard(stream->fd, scope->max_bytes());
+      scope->Opened(stream->guard_id);
       return 0;
     }
   }
@@ -190,21 +192,37 @@ ssize_t StreamWrite(git_stream* self, const char* data, size_t size, int) {
   }
 }
 
+absl::Status WhyCut(StallGuard::Cut cut, const SocketScope& scope,
+                    const std::string& server) {
+  const StallGuard::Limits& limits = scope.guard().limits();
+  switch (cut) {
+    case StallGuard::Cut::kNone:
+      break;
+    case StallGuard::Cut::kStopping:
+      return absl::CancelledError("the manager is stopping");
+    case StallGuard::Cut::kTooMuch:
+      return absl::ResourceExhaustedError(
+          absl::StrCat("Git server ", server, " sends more than ",
+                       scope.max_bytes() >> 20, " MiB ",
+                       scope.max_bytes_of()));
+    case StallGuard::Cut::kStalled:
+      return absl::DeadlineExceededError(absl::StrCat(
+          "Git server ", server, " made no progress for ",
+          absl::FormatDuration(limits.silence), " (or took longer than ",
+          absl::FormatDuration(limits.total), "); it is tried again"));
+  }
+  return absl::OkStatus();
+}
+
 int StreamClose(git_stream* self) {
   auto* stream = reinterpret_cast<Stream*>(self);
   if (stream->fd < 0) return 0;
   SocketScope* scope = SocketScope::Current();
-  if (scope != nullptr && scope->guard().Release(stream->guard_id)) {
-    const StallGuard::Limits& limits = scope->guard().limits();
-    scope->SetError(
-        scope->guard().cut_all()
-            ? absl::CancelledError("the manager is stopping")
-            : absl::DeadlineExceededError(absl::StrCat(
-                  "Git server ", HostPort(stream->host, stream->port),
-                  " made no progress for ",
-                  absl::FormatDuration(limits.silence),
-                  " (or took longer than ", absl::FormatDuration(limits.total),
-                  "); it is tried again")));
+  if (scope != nullptr) {
+    absl::Status why =
+        WhyCut(scope->guard().Release(stream->guard_id), *scope,
+               HostPort(stream->host, stream->port));
+    if (!why.ok()) scope->SetError(std::move(why));
   }
   const int closed = close(stream->fd);
   stream->fd = -1;
@@ -249,6 +267,12 @@ SocketScope::SocketScope(std::string host, int port, StallGuard& guard,
 }
 
 SocketScope::~SocketScope() { current_scope = nullptr; }
+
+void SocketScope::SetMaxBytes(uint64_t max_bytes, std::string what) {
+  max_bytes_ = max_bytes;
+  max_bytes_of_ = std::move(what);
+  for (const uint64_t id : open_) guard_.SetMaxBytes(id, max_bytes);
+}
 
 SocketScope* SocketScope::Current() { return current_scope; }
 

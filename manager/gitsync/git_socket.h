@@ -7,8 +7,11 @@
 #ifndef FLOTILLA_MANAGER_GITSYNC_GIT_SOCKET_H_
 #define FLOTILLA_MANAGER_GITSYNC_GIT_SOCKET_H_
 
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -37,8 +40,17 @@ class SocketScope {
 
   const std::string& host() const { return host_; }
   int port() const { return port_; }
-  StallGuard& guard() { return guard_; }
+  StallGuard& guard() const { return guard_; }
   absl::Duration connect_timeout() const { return connect_timeout_; }
+
+  // What one connection may bring, those that are open included; `what` says
+  // it to people: "MiB of ...".
+  void SetMaxBytes(uint64_t max_bytes, std::string what);
+  uint64_t max_bytes() const { return max_bytes_; }
+  const std::string& max_bytes_of() const { return max_bytes_of_; }
+
+  // By the sockets: what is open, as the guard numbers it.
+  void Opened(uint64_t guard_id) { open_.push_back(guard_id); }
 
   // The scope of this thread; null without one.
   static SocketScope* Current();
@@ -48,6 +60,9 @@ class SocketScope {
   const int port_;
   StallGuard& guard_;
   const absl::Duration connect_timeout_;
+  uint64_t max_bytes_ = std::numeric_limits<uint64_t>::max();
+  std::string max_bytes_of_;
+  std::vector<uint64_t> open_;
   absl::Status error_;
 };
 

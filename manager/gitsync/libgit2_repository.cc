@@ -47,6 +47,9 @@
 namespace flotilla::manager {
 namespace {
 
+// What a server says of one branch or tag, and of itself before that.
+constexpr uint64_t kBytesOfRef = 256;
+constexpr uint64_t kBytesOfGreeting = 1 << 20;
 constexpr size_t kMaxSummary = 200;
 constexpr size_t kMaxAuthor = 200;
 constexpr size_t kMaxLink = 4096;
@@ -714,12 +717,18 @@ absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
   connect.callbacks = attempt.Callbacks();
   connect.follow_redirects = GIT_REMOTE_REDIRECT_NONE;
   connect.proxy_opts.type = GIT_PROXY_NONE;
+  const uint64_t list_bytes =
+      attempt.options.max_refs * kBytesOfRef + kBytesOfGreeting;
+  attempt.scope.SetMaxBytes(list_bytes, "in its list of branches and tags");
   code = git_remote_connect_ext(remote.get(), GIT_DIRECTION_FETCH, &connect);
   if (code != 0) return fail(code);
   const git_remote_head** heads = nullptr;
   size_t count = 0;
   code = git_remote_ls(&heads, &count, remote.get());
   if (code != 0) return fail(code);
+  // Above the limit of OnProgress(), for what is not seen there.
+  attempt.scope.SetMaxBytes(list_bytes + attempt.options.max_fetch_bytes / 8 * 9,
+                            "in one fetch");
   if (count > attempt.options.max_refs) {
     return absl::ResourceExhaustedError(
         absl::StrCat("repository ", attempt.url.display, " has ", count,

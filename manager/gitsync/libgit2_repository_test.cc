@@ -11,9 +11,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -491,6 +493,58 @@ TEST_F(Libgit2RepositoryTest, ASilentServerIsGivenUp) {
                                         HasSubstr("made no progress")))
         << scheme;
   }
+  close(fd);
+}
+
+// Names one branch after another, until its connection is shut down.
+void SendEndlessBranches(int listener, std::promise<int> accepted) {
+  const int fd = accept(listener, nullptr, nullptr);
+  accepted.set_value(fd);
+  std::string batch =
+      "HTTP/1.1 200 OK\r\n"
+      "Content-Type: application/x-git-upload-pack-advertisement\r\n\r\n"
+      "001e# service=git-upload-pack\n0000";
+  int n = 0;
+  while (send(fd, batch.data(), batch.size(), MSG_NOSIGNAL) > 0) {
+    batch.clear();
+    for (int i = 0; i < 1000; ++i) {
+      const std::string line =
+          absl::StrCat(std::string(40, 'a'), " refs/heads/b", n, "\n");
+      absl::StrAppend(&batch, absl::Hex(line.size() + 4, absl::kZeroPad4),
+                      line);
+      ++n;
+    }
+  }
+}
+
+TEST_F(Libgit2RepositoryTest, AServerThatNeverEndsItsListIsGivenUp) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+            0);
+  ASSERT_EQ(listen(fd, 16), 0);
+  socklen_t size = sizeof(address);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  std::promise<int> accepted;
+  std::future<int> connection = accepted.get_future();
+  std::thread server(SendEndlessBranches, fd, std::move(accepted));
+  Libgit2Repository::Options options;
+  options.max_refs = 100;
+  Open(options);
+  GitSource source;
+  source.url =
+      absl::StrCat("http://127.0.0.1:", ntohs(address.sin_port), "/x.git");
+
+  EXPECT_THAT(Fetch(source),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("in its list of branches and tags")));
+
+  const int served = connection.get();
+  shutdown(served, SHUT_RDWR);
+  server.join();
+  close(served);
   close(fd);
 }
 

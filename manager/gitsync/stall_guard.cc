@@ -2,8 +2,9 @@
 
 #include "manager/gitsync/stall_guard.h"
 
+// Not netinet/tcp.h, whose tcp_info is of an older kernel.
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -20,15 +21,21 @@ absl::Duration Now() {
       std::chrono::steady_clock::now().time_since_epoch());
 }
 
-// For how long nothing has moved on the connection.
-absl::Duration SilenceOf(int fd) {
+// How often sockets are looked at; in this time a server sends a few MiB.
+constexpr absl::Duration kPeriod = absl::Milliseconds(100);
+
+struct Traffic {
+  absl::Duration silence;  // For how long nothing has moved.
+  uint64_t received = 0;   // Bytes.
+};
+
+Traffic TrafficOf(int fd) {
   tcp_info info = {};
   socklen_t size = sizeof(info);
-  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
-    return absl::ZeroDuration();
-  }
-  return absl::Milliseconds(
-      std::min(info.tcpi_last_data_recv, info.tcpi_last_data_sent));
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return {};
+  return {absl::Milliseconds(std::min(info.tcpi_last_data_recv,
+                                      info.tcpi_last_data_sent)),
+          info.tcpi_bytes_received};
 }
 
 }  // namespace
@@ -44,24 +51,31 @@ StallGuard::~StallGuard() {
   thread_.join();
 }
 
-uint64_t StallGuard::Guard(int fd) {
+uint64_t StallGuard::Guard(int fd, uint64_t max_bytes) {
   absl::MutexLock lock(&mu_);
   const uint64_t id = next_id_++;
   Socket& socket = sockets_[id];
   socket.fd = fd;
   socket.since = Now();
+  socket.max_bytes = max_bytes;
   if (cut_all_) {
-    socket.cut = true;
+    socket.cut = Cut::kStopping;
     shutdown(fd, SHUT_RDWR);
   }
   return id;
 }
 
-bool StallGuard::Release(uint64_t id) {
+void StallGuard::SetMaxBytes(uint64_t id, uint64_t max_bytes) {
   absl::MutexLock lock(&mu_);
   const auto it = sockets_.find(id);
-  if (it == sockets_.end()) return false;
-  const bool cut = it->second.cut;
+  if (it != sockets_.end()) it->second.max_bytes = max_bytes;
+}
+
+StallGuard::Cut StallGuard::Release(uint64_t id) {
+  absl::MutexLock lock(&mu_);
+  const auto it = sockets_.find(id);
+  if (it == sockets_.end()) return Cut::kNone;
+  const Cut cut = it->second.cut;
   sockets_.erase(it);
   return cut;
 }
@@ -70,7 +84,7 @@ void StallGuard::CutAll() {
   absl::MutexLock lock(&mu_);
   cut_all_ = true;
   for (auto& [id, socket] : sockets_) {
-    socket.cut = true;
+    socket.cut = Cut::kStopping;
     shutdown(socket.fd, SHUT_RDWR);
   }
 }
@@ -82,7 +96,7 @@ bool StallGuard::cut_all() const {
 
 void StallGuard::Run() {
   const absl::Duration period = std::min(
-      absl::Seconds(1), std::max(absl::Milliseconds(20), limits_.silence / 10));
+      kPeriod, std::max(absl::Milliseconds(20), limits_.silence / 10));
   absl::MutexLock lock(&mu_);
   while (true) {
     mu_.Await(absl::Condition(this, &StallGuard::HasWork));
@@ -96,11 +110,17 @@ void StallGuard::Run() {
 void StallGuard::Look() {
   const absl::Duration now = Now();
   for (auto& [id, socket] : sockets_) {
-    if (socket.cut) continue;
+    if (socket.cut != Cut::kNone) continue;
+    const Traffic traffic = TrafficOf(socket.fd);
     const absl::Duration age = now - socket.since;
-    const absl::Duration silence = std::min(age, SilenceOf(socket.fd));
-    if (silence < limits_.silence && age < limits_.total) continue;
-    socket.cut = true;
+    const absl::Duration silence = std::min(age, traffic.silence);
+    if (traffic.received > socket.max_bytes) {
+      socket.cut = Cut::kTooMuch;
+    } else if (silence >= limits_.silence || age >= limits_.total) {
+      socket.cut = Cut::kStalled;
+    } else {
+      continue;
+    }
     shutdown(socket.fd, SHUT_RDWR);
   }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// StallGuard cuts connections on which nothing moves, or which take too long
-// as a whole: libgit2 and libssh2 block on a silent peer for ever. It looks at
-// what the kernel says of a socket, so it needs no help from who reads it.
+// StallGuard cuts connections on which nothing moves, which take too long as a
+// whole, or on which too much comes: libgit2 and libssh2 block on a silent peer
+// for ever, and keep all that a server says in memory. It looks at what the
+// kernel says of a socket, so it needs no help from who reads it.
 
 #ifndef FLOTILLA_MANAGER_GITSYNC_STALL_GUARD_H_
 #define FLOTILLA_MANAGER_GITSYNC_STALL_GUARD_H_
@@ -30,10 +31,14 @@ class StallGuard {
   StallGuard(const StallGuard&) = delete;
   StallGuard& operator=(const StallGuard&) = delete;
 
+  enum class Cut { kNone, kStalled, kTooMuch, kStopping };
+
   // Guards a connected socket until Release(), which must come before it is
-  // closed and says whether the guard cut it.
-  uint64_t Guard(int fd);
-  bool Release(uint64_t id);
+  // closed and says whether the guard cut it, and why. A peer that sends more
+  // than `max_bytes` is cut, a moment late.
+  uint64_t Guard(int fd, uint64_t max_bytes);
+  void SetMaxBytes(uint64_t id, uint64_t max_bytes);
+  Cut Release(uint64_t id);
 
   // Cuts all sockets, those of the future too: the process is leaving.
   void CutAll();
@@ -45,7 +50,8 @@ class StallGuard {
   struct Socket {
     int fd = -1;
     absl::Duration since;
-    bool cut = false;
+    uint64_t max_bytes = 0;
+    Cut cut = Cut::kNone;
   };
 
   void Run();
