@@ -727,8 +727,8 @@ absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
   code = git_remote_ls(&heads, &count, remote.get());
   if (code != 0) return fail(code);
   // Above the limit of OnProgress(), for what is not seen there.
-  attempt.scope.SetMaxBytes(list_bytes + attempt.options.max_fetch_bytes / 8 * 9,
-                            "in one fetch");
+  attempt.scope.SetMaxBytes(
+      list_bytes + attempt.options.max_fetch_bytes / 8 * 9, "in one fetch");
   if (count > attempt.options.max_refs) {
     return absl::ResourceExhaustedError(
         absl::StrCat("repository ", attempt.url.display, " has ", count,
