@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/env/fake_clock.h"
 #include "common/event/real_loop.h"
 #include "common/event/thread_worker_pool.h"
@@ -86,7 +87,8 @@ class AdminServiceTest : public ::testing::Test {
                             SerializeRecord(cluster)));
     }
     FamilyWriter(store_, kDocumentFamily)
-        .Txn({}, std::move(ops), [](absl::StatusOr<int64_t>) {});
+        .Txn({}, std::move(ops),
+             [this](absl::StatusOr<int64_t>) { added_.Notify(); });
   }
 
   RealLoop loop_;
@@ -98,12 +100,15 @@ class AdminServiceTest : public ::testing::Test {
   std::unique_ptr<AdminService> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<admin::v1::AdminService::Stub> stub_;
+  absl::Notification added_;
   std::thread thread_;
 };
 
 TEST_F(AdminServiceTest, GivesClustersInPages) {
   AddClusters(5);
   Run();
+  // Watchers have seen it by then.
+  added_.WaitForNotification();
   admin::v1::ListClustersRequest request;
   request.set_page_size(3);
   std::vector<std::string> names;
