@@ -53,10 +53,10 @@ std::optional<BlobFetches::Result> BlobFetches::OnWrong(
     const std::string& digest, Fetch& fetch) {
   fetch.bytes.clear();
   if (++fetch.tries >= kMaxTries) {
-    return Take(digest, absl::DataLossError(absl::StrCat(
-                            "blob ", absl::BytesToHexString(digest).substr(0, 12),
-                            " did not match its digest ", kMaxTries,
-                            " times")));
+    return Take(digest,
+                absl::DataLossError(absl::StrCat(
+                    "blob ", absl::BytesToHexString(digest).substr(0, 12),
+                    " did not match its digest ", kMaxTries, " times")));
   }
   queue_.push_back(digest);
   return std::nullopt;

@@ -133,7 +133,8 @@ absl::Status Prepare(Database& db, Random& random, int wanted,
   if (found > wanted) {
     return absl::FailedPreconditionError(absl::StrCat(
         "store ", db.path(),
-        " was written by a newer Flotilla (schema version ", found, "; this one understands up to ", wanted,
+        " was written by a newer Flotilla (schema version ", found,
+        "; this one understands up to ", wanted,
         "): run that version, or restore a copy from before the upgrade"));
   }
   if (found == wanted) return absl::OkStatus();

@@ -78,6 +78,8 @@ struct WatchBatch {
 };
 
 // Destroying it ends the watch; no callback runs afterwards.
+//
+// Loop-affine.
 class WatchHandle {
  public:
   virtual ~WatchHandle() = default;

@@ -27,9 +27,10 @@ class AgentService final : public agent::v1::AgentService::CallbackService {
   AgentService(Loop& loop, SessionHub& hub, Enrolment& enrolment)
       : loop_(loop), hub_(hub), enrolment_(enrolment) {}
 
-  grpc::ServerUnaryReactor* Enroll(grpc::CallbackServerContext* context,
-                                   const agent::v1::EnrollRequest* request,
-                                   agent::v1::EnrollResponse* response) override;
+  grpc::ServerUnaryReactor* Enroll(
+      grpc::CallbackServerContext* context,
+      const agent::v1::EnrollRequest* request,
+      agent::v1::EnrollResponse* response) override;
   grpc::ServerBidiReactor<agent::v1::AgentFrame, agent::v1::ManagerFrame>*
   Session(grpc::CallbackServerContext* context) override;
 

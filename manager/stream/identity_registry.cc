@@ -28,7 +28,8 @@ std::string NameOf(absl::string_view workspace, absl::string_view name) {
 
 IdentityRegistry::IdentityRegistry(Loop& loop, Store& store,
                                    FamilyWriter& writer)
-    : writer_(writer), retry_(loop.CreateTimer([this] { Revoke(); })),
+    : writer_(writer),
+      retry_(loop.CreateTimer([this] { Revoke(); })),
       identities_(
           store, kClusterFamily,
           [this](const std::string& key,
@@ -41,7 +42,8 @@ IdentityRegistry::IdentityRegistry(Loop& loop, Store& store,
           }),
       documents_(
           store, kDocumentFamily,
-          [this](const std::string& key, const storage::v1::Document* document) {
+          [this](const std::string& key,
+                 const storage::v1::Document* document) {
             OnDocument(key, document);
           },
           [this] { Revoke(); },

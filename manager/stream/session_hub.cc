@@ -515,7 +515,8 @@ void SessionHub::ReadWhenAllowed(Connection& connection) {
 void SessionHub::ReadBlobs(Connection& connection) {
   std::vector<std::string> digests = connection.session->TakeBlobReads();
   if (digests.empty()) return;
-  using Blobs = std::vector<std::pair<std::string, absl::StatusOr<std::string>>>;
+  using Blobs =
+      std::vector<std::pair<std::string, absl::StatusOr<std::string>>>;
   c_.pool.Submit<Blobs>(
       [&blobs = c_.blobs, digests = std::move(digests)] {
         Blobs read;
