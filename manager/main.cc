@@ -87,7 +87,7 @@ int main(int argc, char** argv) {
   int code = EXIT_SUCCESS;
   {
     flotilla::ThreadWorkerPool workers(loop, 4);
-    flotilla::ThreadWorkerPool git_workers(loop, 4);
+    flotilla::ThreadWorkerPool git_workers(loop, 8);
     auto process = flotilla::manager::ManagerProcess::Create(
         {loop, workers, git_workers, clock, random, subprocesses}, options);
     if (!process.ok()) {

@@ -21,6 +21,7 @@
 #include "manager/bundle/bundle_controller.h"
 #include "manager/documents/document_registry.h"
 #include "manager/documents/secret_seal.h"
+#include "manager/gitsync/fair_git_repository.h"
 #include "manager/gitsync/git_poller.h"
 #include "manager/gitsync/libgit2_repository.h"
 #include "manager/render/render_controller.h"
@@ -42,6 +43,8 @@ namespace {
 
 constexpr absl::Duration kDrainLimit = absl::Seconds(2);
 constexpr size_t kRandomKeyBytes = 32;
+// Half of the threads that there are for it, see main.cc.
+constexpr size_t kFetchesPerGitServer = 4;
 constexpr int kMaxAdminBytes = 64 << 20;
 
 absl::Status MakeDirectory(const std::string& path) {
@@ -113,6 +116,7 @@ struct ManagerProcess::Parts {
   std::unique_ptr<DirectoryBlobStore> blobs;
   std::unique_ptr<CertificateAuthority> authority;
   std::unique_ptr<Libgit2Repository> git;
+  std::optional<FairGitRepository> fair_git;
 
   // Write handles of the families whose writers take them by reference.
   std::optional<FamilyWriter> source_writer;
@@ -156,7 +160,9 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
   documents.emplace(loop, workers, *store,
                     FamilyWriter(*store, kDocumentFamily), *blobs, *box,
                     world.clock, world.random);
-  poller.emplace(loop, *store, *source_writer, *git, world.clock, world.random,
+  fair_git.emplace(*git, kFetchesPerGitServer);
+  poller.emplace(loop, *store, *source_writer, *fair_git, world.clock,
+                 world.random,
                  [this](const storage::v1::SecretSpec& secret) {
                    return OpenSecret(*box, secret);
                  });
