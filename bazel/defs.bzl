@@ -25,7 +25,7 @@ _PURE_PREFIXES = [
     "//proto/",
     "//third_party/absl:",
     "//third_party/nlohmann_json:",
-    "//third_party/protobuf:",
+    "//third_party/protobuf",
     "//tools/",
 ]
 
