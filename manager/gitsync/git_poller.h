@@ -45,8 +45,9 @@ class GitPoller {
     absl::Duration default_interval = absl::Seconds(15);
     absl::Duration min_interval = absl::Seconds(1);
     absl::Duration max_backoff = absl::Minutes(5);
-    // Fetches under way at once.
-    int max_concurrent = 4;
+    // Fetches handed to the repository at once. Those of a silent server stay
+    // there for long, so many: the repository has few threads and is fair.
+    int max_concurrent = 1000;
   };
 
   // What a poll that was asked for found.

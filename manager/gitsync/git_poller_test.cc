@@ -49,7 +49,8 @@ class GitPollerTest : public ::testing::Test {
             return absl::DataLossError("wrong key");
           }
           return secret.sealed();
-        });
+        },
+        options_);
     loop_.RunUntilIdle();
   }
 
@@ -102,6 +103,7 @@ class GitPollerTest : public ::testing::Test {
   FakeGitRepository git_{loop_};
   FakeClock clock_;
   FakeRandom random_;
+  GitPoller::Options options_;
   std::unique_ptr<GitPoller> poller_;
 };
 
@@ -392,6 +394,7 @@ TEST_F(GitPollerTest, ASecretThatIsMissingOrWrongIsSaid) {
 }
 
 TEST_F(GitPollerTest, FewFetchesAreUnderWayAtOnce) {
+  options_.max_concurrent = 4;
   git_.Hold();
   for (int i = 0; i < 20; ++i) Put(GitRepo(absl::StrCat("a", i)));
   Start();
