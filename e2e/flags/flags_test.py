@@ -17,6 +17,7 @@ WRONG = (
     (CLI, ("get",), "what is required"),
     (CLI, ("get", "bogus", "--server", "127.0.0.1:1"), "choose from"),
     (CLI, ("get", "bundles", "-o", "xml"), "xml"),
+    (CLI, ("render", ".", "-o", "table"), "yaml or json"),
     (CLI, ("token",), "required"),
     (CLI, ("get", "bundles", "--server", "127.0.0.1:1"), "no manager answers"),
     (MANAGER, ("--bogus",), "--bogus"),

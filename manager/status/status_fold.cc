@@ -57,7 +57,10 @@ std::string AgeText(absl::Duration age) {
   if (unit == absl::Hours(24)) {
     return absl::StrCat(age / absl::Hours(24), "d");
   }
-  return absl::FormatDuration(absl::Floor(age, unit));
+  const absl::Duration shown = absl::Floor(age, unit);
+  // Abseil writes "0", without a unit.
+  if (shown <= absl::ZeroDuration()) return "0s";
+  return absl::FormatDuration(shown);
 }
 
 namespace {

@@ -105,6 +105,10 @@ TEST_F(StatusFoldTest, AnOfflineClusterIsNeverReadyAndSaysSinceWhen) {
   EXPECT_EQ(verdict.state, FoldedState::kOffline);
   EXPECT_EQ(verdict.message,
             "no contact with the agent for 3m5s; last known: Ready");
+
+  facts_.silent_for = absl::Milliseconds(300);
+  EXPECT_EQ(FoldDeployment(facts_).message,
+            "no contact with the agent for 0s; last known: Ready");
 }
 
 TEST_F(StatusFoldTest, ARenderErrorComesFirstWithFileAndLine) {
@@ -172,7 +176,7 @@ TEST(AgeText, IsRoundedForReading) {
   EXPECT_EQ(AgeText(absl::Minutes(61)), "1h1m");
   EXPECT_EQ(AgeText(absl::Hours(49)), "49h");
   EXPECT_EQ(AgeText(absl::Hours(24 * 30)), "30d");
-  EXPECT_EQ(AgeText(-absl::Seconds(3)), "0");
+  EXPECT_EQ(AgeText(-absl::Seconds(3)), "0s");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -66,6 +67,10 @@ absl::Status RunRender(const Flags& flags) {
     options.format = Format::kYaml;
   } else {
     ASSIGN_OR_RETURN(options.format, ParseFormat(flags.output));
+    if (options.format == Format::kTable) {
+      return absl::InvalidArgumentError(
+          "-o table: objects are printed as yaml or json");
+    }
   }
   return Render(options, std::cout, std::cerr);
 }
