@@ -89,15 +89,20 @@ class Bench:
             getattr(self, "measure_" + row)()
         self.report_memory()
 
+    def close(self):
+        """Before the clusters stop, of which the watches would complain."""
+        for clock in self._clocks.values():
+            clock.stop()
+
     # Work: bundles over the admin API, without Git.
 
     def measure_1x10(self):
-        there, ready, cpu = self._deliveries("1x10", 1, 10, 10_000)
-        self._add("1 x 10: there / Ready", there, ready, "1x10", cpu)
+        there, ready, note = self._deliveries("1x10", 1, 10, 10_000)
+        self._add("1 x 10: there / Ready", there, ready, "1x10", note)
 
     def measure_1x500(self):
-        there, ready, cpu = self._deliveries("1x500", 1, 500, 1000)
-        self._add("1 x 500: there / Ready", there, ready, "1x500", cpu)
+        there, ready, note = self._deliveries("1x500", 1, 500, 1000)
+        self._add("1 x 500: there / Ready", there, ready, "1x500", note)
 
     def measure_50x1(self):
         changed = (Samples(), Samples())
@@ -106,10 +111,10 @@ class Bench:
         def meanwhile(bundles, names):
             self._change_one(bundles, changed)
 
-        there, ready, cpu = self._deliveries(
+        there, ready, note = self._deliveries(
             "50x1", 50, 1, 10_000, meanwhile, removed
         )
-        self._add("50 x 1: there / Ready", there, ready, "50x1", cpu)
+        self._add("50 x 1: there / Ready", there, ready, "50x1", note)
         self._add("one of 50 x 1 changed: there / Ready", *changed, "change")
         self.results.append((
             "50 x 1 removed, until gone", seconds(removed.median()),
@@ -122,6 +127,7 @@ class Bench:
         there, ready, cpu = Samples(), Samples(), Samples()
         for run in range(self.runs):
             docs, names = self._work(f"{row}-{run}", bundles, objects, size)
+            marks = self.scene.marks()
             before = self._cpu()
             began = time.monotonic()
             self.scene.apply(*docs)
@@ -134,6 +140,7 @@ class Bench:
                 f"Ready {seconds(ready.values[-1])}; CPU "
                 + self._cpu_since(before)
             )
+            requests = self._requests(marks)
             self._verify(docs, names)
             self.note_memory(row)
             if meanwhile:
@@ -142,7 +149,12 @@ class Bench:
             if removed is not None:
                 removed.add(gone)
                 self._say(f"{row}, run {run + 1}: gone {seconds(gone)}")
-        return there, ready, cpu
+        note = (
+            f"CPU {cpu.median():.2f} s; requests in a cluster: "
+            f"{requests[0] / len(self._clocks):.0f} reads, "
+            f"{requests[1] / len(self._clocks):.0f} writes"
+        )
+        return there, ready, note
 
     def _work(self, name, bundles, objects, size):
         """(Bundle documents, names of their ConfigMaps), of a new version."""
@@ -248,7 +260,6 @@ class Bench:
             ("the agents killed and started", self._restart_agents),
         ):
             marks = self.scene.marks()
-            before = self._cpu()
             act()
             self._all_ready(50)
             time.sleep(1)
@@ -256,7 +267,7 @@ class Bench:
             self.results.append((
                 f"50 x 1, {what}",
                 f"{writes} writes, {reads} reads", "", AIMS["again"], "",
-                self._cpu_since(before),
+                "watches not counted; all clusters",
             ))
             self._say(f"{what}: {writes} writes, {reads} reads")
         self._remove(docs, names)
@@ -522,13 +533,13 @@ class Bench:
             f"{part} {now[part] - before[part]:.2f}" for part in now
         )
 
-    def _add(self, work, there, ready, aim=None, cpu=None):
+    def _add(self, work, there, ready, aim=None, note=""):
         self.results.append((
             work,
             f"{seconds(there.median())} / {seconds(ready.median())}",
             f"{seconds(there.worst())} / {seconds(ready.worst())}",
             AIMS.get(aim, ""), FLEET.get(aim, ""),
-            f"CPU {cpu.median():.2f} s" if cpu else "",
+            note,
         ))
         self._say(f"{work}: {self.results[-1][1]}")
 
@@ -594,6 +605,7 @@ def main():
             print(f"{error}\n{scene.log_tails()}", file=sys.stderr)
             sys.exit(1)
         finally:
+            bench.close()
             print(f"\n{on}; {arguments.runs} runs.\n\n{bench.table()}")
     finally:
         scene.stop()

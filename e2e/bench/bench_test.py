@@ -22,6 +22,8 @@ class BenchTest(unittest.TestCase):
                        "rest"))
         except (TimeoutError, AssertionError) as error:
             self.fail(f"{error}\n{scene.log_tails()}")
+        finally:
+            bench.close()
 
         print(bench.table())
         self.assertEqual(len(bench.results), 18)

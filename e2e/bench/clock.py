@@ -11,6 +11,7 @@ label VERSION; an apply is one request, so whoever has the label has the rest.
     seconds = clock.reached({"a", "b"}, "7", timeout=60) - began
 """
 
+import sys
 import threading
 import time
 
@@ -87,8 +88,8 @@ class ObjectWatch:
                 self._follow()
             except Exception as error:  # Shown; the next watch starts anew.
                 if not self._stopped:
-                    print(f"watch of {self._kind}: {error}", flush=True)
-                    time.sleep(0.1)
+                    print(f"watch of {self._kind}: {error}", file=sys.stderr)
+                    time.sleep(0.5)
 
     def _follow(self):
         listed = self._client.request("GET", self._client.path(

@@ -179,6 +179,25 @@ class DeliveryTest(StoryTest):
             scene.writes(marks, "dev", ("get", "list", "patch")), []
         )
 
+    def test_a_namespace_is_asked_for_once_and_not_for_each_bundle(self):
+        names = [f"{self.name}-{i}" for i in range(12)]
+        marks = scene.marks()
+
+        for name in names:
+            self.addCleanup(scene.delete, "bundle", name, True)
+        scene.apply(*(
+            bundle(name, [config_map(name)], on("dev"), self.name)
+            for name in names
+        ))
+        for name in names:
+            scene.wait_ready(bundle=name, count=1)
+
+        self.assertEqual(
+            scene.writes(marks, "dev", "get"),
+            [f"dev: get namespaces {self.name}/{self.name}"],
+        )
+        self.assertEqual(len(scene.writes(marks, "dev")), 13)
+
     def test_a_bundle_that_is_deleted_takes_its_objects_and_no_others(self):
         self.deliver([config_map("ours"), namespace(f"{self.name}-2")])
         self.jane.create(config_map("hers", namespace=self.name))
@@ -208,16 +227,12 @@ class DeliveryTest(StoryTest):
         ))
 
         def told():
-            shown = [
-                d["message"]
-                for name in (first, second)
+            return all(
+                any("/shared" in problem["subject"] and rival in
+                    problem["message"] for problem in d.get("problems", []))
+                for name, rival in ((first, second), (second, first))
                 for d in scene.deployments(bundle=name)
-                if "shared" in d.get("message", "")
-                or any("shared" in p["message"] or
-                       "shared" in p.get("subject", "")
-                       for p in d.get("problems", []))
-            ]
-            return len(shown) == 2
+            )
 
         try:
             wait_until(told, 30, "the conflict on both")
