@@ -33,11 +33,23 @@ bool OneOf(absl::string_view kind,
   return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
 }
 
+// Those that the manifest needs; none of no manifest.
+std::set<std::string> NamespacesOf(const Manifest* manifest) {
+  std::set<std::string> used;
+  if (manifest == nullptr) return used;
+  for (const ManifestEntry& entry : manifest->entries()) {
+    used.insert(entry.ensure_namespace() ? entry.key().name()
+                                         : entry.key().namespace_());
+  }
+  return used;
+}
+
 void PlanPrunes(const PlanRequest& request,
                 const std::set<ObjectIdentity>& wanted,
                 const Inventory& inventory, const Claims& claims,
                 ApplyPlan* plan) {
   std::map<int, std::vector<PlannedPrune>> by_rank;
+  const std::set<std::string> used = NamespacesOf(request.manifest);
   for (const Inventory::Entry* entry : inventory.OfBundle(request.bundle_id)) {
     const ResourceKey& key = entry->key();
     const ObjectIdentity id = IdentityOf(key);
@@ -61,6 +73,11 @@ void PlanPrunes(const PlanRequest& request,
       plan->forget.push_back(key);
       plan->notes.push_back(absl::StrCat(
           KeyText(key), " stays: another bundle has objects in it"));
+    } else if (IsNamespace(key) && used.count(key.name()) > 0) {
+      // What the bundle goes on to have in it would be deleted with it.
+      plan->forget.push_back(key);
+      plan->notes.push_back(absl::StrCat(
+          KeyText(key), " stays: the bundle has objects in it"));
     } else {
       by_rank[-ApplyRank(key.group(), key.kind())].push_back(
           {key, entry->uid()});
@@ -91,11 +108,28 @@ void Claims::Add(absl::string_view bundle_id, uint64_t order,
     const std::string& ns = entry.ensure_namespace()
                                 ? entry.key().name()
                                 : entry.key().namespace_();
-    if (ns.empty()) continue;
-    std::vector<std::string>& users = namespaces_[ns];
-    if (users.empty() || users.back() != bundle_id) {
-      users.push_back(std::string(bundle_id));
+    if (!ns.empty()) namespaces_[ns].insert(std::string(bundle_id));
+  }
+}
+
+void Claims::Remove(absl::string_view bundle_id, const Manifest& manifest) {
+  for (const ManifestEntry& entry : manifest.entries()) {
+    if (const auto found = claims_.find(IdentityOf(entry.key()));
+        found != claims_.end()) {
+      std::vector<Claim>& claims = found->second;
+      claims.erase(std::remove_if(claims.begin(), claims.end(),
+                                  [&](const Claim& claim) {
+                                    return claim.bundle_id == bundle_id;
+                                  }),
+                   claims.end());
+      if (claims.empty()) claims_.erase(found);
     }
+    const auto found =
+        namespaces_.find(entry.ensure_namespace() ? entry.key().name()
+                                                  : entry.key().namespace_());
+    if (found == namespaces_.end()) continue;
+    found->second.erase(std::string(bundle_id));
+    if (found->second.empty()) namespaces_.erase(found);
   }
 }
 

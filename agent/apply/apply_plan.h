@@ -14,6 +14,7 @@
 #define FLOTILLA_AGENT_APPLY_APPLY_PLAN_H_
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +37,9 @@ class Claims {
   void Add(absl::string_view bundle_id, uint64_t order,
            const core::v1::Manifest& manifest);
 
+  // Undoes Add() of the same `manifest`.
+  void Remove(absl::string_view bundle_id, const core::v1::Manifest& manifest);
+
   bool Wanted(const ObjectIdentity& id) const { return claims_.count(id) > 0; }
 
   // The bundle that has the object: the one in the inventory while it wants
@@ -47,7 +51,8 @@ class Claims {
   std::string RivalOf(const ObjectIdentity& id,
                       absl::string_view bundle_id) const;
 
-  // Whether a bundle other than `bundle_id` wants an object in namespace `ns`.
+  // Whether a bundle other than `bundle_id` wants an object in namespace `ns`;
+  // with an empty `bundle_id`, any bundle.
   bool NamespaceInUse(absl::string_view ns, absl::string_view bundle_id) const;
 
  private:
@@ -57,7 +62,7 @@ class Claims {
   };
   absl::btree_map<ObjectIdentity, std::vector<Claim>> claims_;
   // Namespace -> bundles with objects in it.
-  absl::btree_map<std::string, std::vector<std::string>> namespaces_;
+  absl::btree_map<std::string, std::set<std::string>> namespaces_;
 };
 
 // Where an object's kind stands in the order of applying: Namespaces 0, CRDs

@@ -188,5 +188,37 @@ TEST_F(PlanApplyTest, ANamespaceWithAnotherBundlesObjectsStays) {
   EXPECT_EQ(plan.forget.size(), 1u);
 }
 
+TEST_F(PlanApplyTest, ANamespaceThatTheBundleStillUsesStays) {
+  Own("one", Want("", "Namespace", "shop"));
+  Manifest manifest;
+  *manifest.add_entries() = Want("", "ConfigMap", "a");
+  Assign("one", manifest);
+
+  const ApplyPlan plan = Plan("one", &manifest);
+
+  EXPECT_TRUE(plan.prunes.empty());
+  EXPECT_EQ(plan.forget.size(), 1u);
+  EXPECT_EQ(plan.notes.size(), 1u);
+  // With the bundle goes its Namespace too.
+  claims_.Remove("one", manifest);
+  EXPECT_EQ(Prunes(Plan("one", nullptr)), (std::vector<std::string>{"shop"}));
+}
+
+TEST_F(PlanApplyTest, ABundleThatIsRemovedClaimsNothing) {
+  Manifest manifest;
+  *manifest.add_entries() = Want("", "ConfigMap", "a");
+  Assign("one", manifest);
+  Assign("two", manifest);
+  const ObjectIdentity id = IdentityOf(manifest.entries(0).key());
+
+  claims_.Remove("one", manifest);
+  EXPECT_EQ(claims_.OwnerOf(id, inventory_), "two");
+  EXPECT_FALSE(claims_.NamespaceInUse("shop", "two"));
+
+  claims_.Remove("two", manifest);
+  EXPECT_FALSE(claims_.Wanted(id));
+  EXPECT_FALSE(claims_.NamespaceInUse("shop", ""));
+}
+
 }  // namespace
 }  // namespace flotilla::agent

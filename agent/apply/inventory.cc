@@ -13,11 +13,28 @@
 namespace flotilla::agent {
 
 void Inventory::Put(Entry entry) {
-  ObjectIdentity id = IdentityOf(entry.key());
-  entries_[std::move(id)] = std::move(entry);
+  const ObjectIdentity id = IdentityOf(entry.key());
+  Entry& known = entries_[id];
+  if (known.bundle_id() != entry.bundle_id()) {
+    Unlink(known.bundle_id(), id);
+  }
+  by_bundle_[entry.bundle_id()].insert(id);
+  known = std::move(entry);
 }
 
-void Inventory::Remove(const ObjectIdentity& id) { entries_.erase(id); }
+void Inventory::Remove(const ObjectIdentity& id) {
+  const auto found = entries_.find(id);
+  if (found == entries_.end()) return;
+  Unlink(found->second.bundle_id(), id);
+  entries_.erase(found);
+}
+
+void Inventory::Unlink(const std::string& bundle_id, const ObjectIdentity& id) {
+  const auto found = by_bundle_.find(bundle_id);
+  if (found == by_bundle_.end()) return;
+  found->second.erase(id);
+  if (found->second.empty()) by_bundle_.erase(found);
+}
 
 const Inventory::Entry* Inventory::Find(const ObjectIdentity& id) const {
   const auto found = entries_.find(id);
@@ -27,8 +44,10 @@ const Inventory::Entry* Inventory::Find(const ObjectIdentity& id) const {
 std::vector<const Inventory::Entry*> Inventory::OfBundle(
     absl::string_view bundle_id) const {
   std::vector<const Entry*> found;
-  for (const auto& [id, entry] : entries_) {
-    if (entry.bundle_id() == bundle_id) found.push_back(&entry);
+  const auto ids = by_bundle_.find(std::string(bundle_id));
+  if (ids == by_bundle_.end()) return found;
+  for (const ObjectIdentity& id : ids->second) {
+    found.push_back(&entries_.at(id));
   }
   return found;
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
 #include "common/kube/object.h"
 #include "flotilla/agentstate/v1/agentstate.pb.h"
@@ -44,7 +45,11 @@ class Inventory {
   }
 
  private:
+  void Unlink(const std::string& bundle_id, const ObjectIdentity& id);
+
   absl::btree_map<ObjectIdentity, Entry> entries_;
+  // Bundle -> its objects.
+  absl::btree_map<std::string, absl::btree_set<ObjectIdentity>> by_bundle_;
 };
 
 // The entries to write before `wanted` of `bundle_id` is applied: those of

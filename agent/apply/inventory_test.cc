@@ -62,5 +62,21 @@ TEST(Inventory, AClaimOfAnotherBundlesObjectKeepsWhatIsKnownOfIt) {
   EXPECT_EQ(claims[0].bundle_id(), "two");
 }
 
+TEST(Inventory, AnObjectThatChangesHandsIsTheNewBundlesAlone) {
+  Inventory inventory;
+  Inventory::Entry entry;
+  *entry.mutable_key() = Want("ConfigMap", "a").key();
+  entry.set_bundle_id("one");
+  inventory.Put(entry);
+  entry.set_bundle_id("two");
+  inventory.Put(entry);
+
+  EXPECT_TRUE(inventory.OfBundle("one").empty());
+  ASSERT_EQ(inventory.OfBundle("two").size(), 1u);
+
+  inventory.Remove(IdentityOf(entry.key()));
+  EXPECT_TRUE(inventory.OfBundle("two").empty());
+}
+
 }  // namespace
 }  // namespace flotilla::agent

@@ -27,6 +27,7 @@ using nlohmann::json;
 constexpr size_t kMaxRecords = 100;
 constexpr size_t kMaxValue = 1024;
 constexpr char kRedacted[] = "<redacted>";
+constexpr char kBundleMark[] = "flotilla.dev/bundle-id";
 
 // Kubernetes' own hands: what they add is their work, not drift.
 bool IsController(absl::string_view manager) {
@@ -175,6 +176,12 @@ std::string OwnedFieldsText(const json& object) {
     if (IsOurs(entry)) return CanonicalJson(Member(entry, "fieldsV1"));
   }
   return "";
+}
+
+bool BearsMark(const json& object, absl::string_view bundle_id) {
+  const json& annotations = Member(Member(object, "metadata"), "annotations");
+  return !OwnedFieldsText(object).empty() && !bundle_id.empty() &&
+         TextOr(Member(annotations, kBundleMark)) == bundle_id;
 }
 
 std::string ForeignFieldsDigest(const json& object) {

@@ -21,6 +21,9 @@ namespace flotilla::agent {
 // is none. Equal texts: nobody touched what is ours.
 std::string OwnedFieldsText(const nlohmann::json& object);
 
+// Whether the object is ours and bears the mark of that bundle.
+bool BearsMark(const nlohmann::json& object, absl::string_view bundle_id);
+
 // A digest over what others than us and Kubernetes' own controllers own of the
 // main resource. Empty when that is nothing.
 std::string ForeignFieldsDigest(const nlohmann::json& object);

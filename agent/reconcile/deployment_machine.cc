@@ -69,6 +69,8 @@ Actions DeploymentMachine::Replan() {
     again_ = true;
     return {};
   }
+  // The record of it could not be written.
+  if (stage_ == Stage::kDeletedUnstored) return {Action::kMarkDeleted};
   const bool can = stage_ == Stage::kReady || stage_ == Stage::kSettled ||
                    stage_ == Stage::kDeleting || older_runs_;
   return can ? Start() : Actions();
@@ -114,7 +116,7 @@ core::v1::Phase DeploymentMachine::PhaseOf(const ObjectsView& view) const {
   }
   if (view.error) return core::v1::PHASE_FAILED;
   if (last_end_ == RunEnd::kFailed) return core::v1::PHASE_FAILED;
-  if (last_end_ == RunEnd::kBlocked || view.waiting) {
+  if (last_end_ != RunEnd::kClean || view.waiting) {
     return core::v1::PHASE_BLOCKED;
   }
   if (view.unhealthy) return core::v1::PHASE_DEGRADED;

@@ -66,6 +66,7 @@ class DeploymentMachine {
   core::v1::Phase PhaseOf(const ObjectsView& view) const;
 
   uint64_t generation() const { return generation_; }
+  bool ready() const { return ready_; }
   bool running() const { return running_; }
   bool tombstone() const { return tombstone_; }
   // The newest generation is what runs.

@@ -86,6 +86,24 @@ TEST(DeploymentMachine, ATombstoneEndsInDeletedAndIsStoredFirst) {
   EXPECT_EQ(Text(machine.Replan()), "");
 }
 
+TEST(DeploymentMachine, ADeletionThatCouldNotBeStoredIsStoredAgain) {
+  DeploymentMachine machine;
+  machine.Ready(true);
+  machine.Assigned(1, true, false, false);
+  EXPECT_EQ(Text(machine.RunEnded(RunEnd::kClean)), "deleted ");
+
+  EXPECT_EQ(Text(machine.Replan()), "deleted ");
+}
+
+TEST(DeploymentMachine, IsNotHealthyWhileSomethingWaitsToBeDeleted) {
+  DeploymentMachine machine;
+  machine.Ready(true);
+  machine.Assigned(1, false, false, true);
+  machine.RunEnded(RunEnd::kWaiting);
+
+  EXPECT_EQ(machine.PhaseOf(kFine), core::v1::PHASE_BLOCKED);
+}
+
 TEST(DeploymentMachine, RunsAgainWhenSomethingChangedMeanwhile) {
   DeploymentMachine machine;
   machine.Ready(true);

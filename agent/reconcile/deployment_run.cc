@@ -21,8 +21,6 @@ using core::v1::ManifestEntry;
 using core::v1::ResourceKey;
 using nlohmann::json;
 
-constexpr char kBundleMark[] = "flotilla.dev/bundle-id";
-
 // The worse of two.
 RunEnd Worse(RunEnd a, RunEnd b) {
   const auto rank = [](RunEnd end) {
@@ -277,9 +275,7 @@ void DeploymentRun::Prune(const PlannedPrune& prune) {
         }
         const absl::StatusOr<json> parsed = ParseKubeJson(live->json);
         const bool ours =
-            parsed.ok() && !OwnedFieldsText(*parsed).empty() &&
-            TextOr(Member(Member(Member(*parsed, "metadata"), "annotations"),
-                          kBundleMark)) == bundle_id;
+            parsed.ok() && BearsMark(*parsed, bundle_id);
         if (!ours) {
           self->Gone(id);
           return;
@@ -293,14 +289,15 @@ void DeploymentRun::Delete(const ResourceKey& key, const std::string& uid) {
   const ObjectIdentity id = IdentityOf(key);
   tools_.applier.Delete(
       Lane::kBulk, key, uid,
-      [weak = weak_from_this(), id](absl::StatusOr<DeleteResult> result) {
+      [weak = weak_from_this(), id, uid](absl::StatusOr<DeleteResult> result) {
         auto self = weak.lock();
         if (self == nullptr || self->pruning_.count(id) == 0) return;
         if (result.ok() && result->pending) {
           self->Check(id);
-        } else if (result.ok() || absl::IsNotFound(result.status()) ||
-                   absl::IsAborted(result.status())) {
+        } else if (absl::IsAborted(result.status())) {
           // A 409 of the precondition: our object is gone, this is another.
+          self->Replaced(id, uid);
+        } else if (result.ok() || absl::IsNotFound(result.status())) {
           self->Gone(id);
         } else {
           self->PruneFailed(id, result.status());
@@ -334,7 +331,7 @@ void DeploymentRun::OnChecked(const ObjectIdentity& id,
     return;
   }
   if (live->head.uid != found->second.uid) {
-    Gone(id);
+    Replaced(id, found->second.uid);
     return;
   }
   // Deleted while our request was on its way, or not yet: ask again later.
@@ -353,6 +350,18 @@ void DeploymentRun::OnChecked(const ObjectIdentity& id,
   deployment->trouble =
       absl::StrCat(KeyText(found->second.key), " ", object.message);
   tools_.changed(*deployment, id);
+}
+
+void DeploymentRun::Replaced(const ObjectIdentity& id, const std::string& uid) {
+  // A correction that was on its way when this run was planned made it again.
+  const Inventory::Entry* entry = tools_.cache.inventory().Find(id);
+  if (entry == nullptr || entry->uid().empty() || entry->uid() == uid) {
+    Gone(id);
+    return;
+  }
+  Pruning& pruning = pruning_[id];
+  pruning.uid = entry->uid();
+  Delete(pruning.key, pruning.uid);
 }
 
 void DeploymentRun::Gone(const ObjectIdentity& id) {

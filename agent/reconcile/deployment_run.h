@@ -76,6 +76,8 @@ class DeploymentRun : public std::enable_shared_from_this<DeploymentRun> {
   void Check(const ObjectIdentity& id);
   void OnChecked(const ObjectIdentity& id,
                  const absl::StatusOr<KubeObject>& live);
+  // What had `uid` is no more: over, or on with what we made in its place.
+  void Replaced(const ObjectIdentity& id, const std::string& uid);
   void Gone(const ObjectIdentity& id);
   void PruneFailed(const ObjectIdentity& id, const absl::Status& status);
   void PruneDone();

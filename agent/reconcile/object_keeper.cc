@@ -63,6 +63,11 @@ ObjectState* StateOf(Deployment& deployment, const ObjectIdentity& id) {
   return found == deployment.objects.end() ? nullptr : &found->second;
 }
 
+// Nothing of it is kept: it is being deleted, or was.
+bool IsLeft(const ObjectState* object) {
+  return object == nullptr || object->sync == core::v1::SYNC_STATE_PRUNING;
+}
+
 bool Corrects(const Deployment& deployment) {
   return deployment.running != nullptr &&
          deployment.running->policy().correct_drift();
@@ -84,9 +89,8 @@ ObjectKeeper::~ObjectKeeper() { *alive_ = false; }
 
 // --- Sending.
 
-void ObjectKeeper::SendNow(
-    const Ptr& deployment, const ObjectIdentity& id, Lane lane, bool force,
-    absl::AnyInvocable<void(absl::StatusOr<ApplyResult>)> done) {
+void ObjectKeeper::SendNow(const Ptr& deployment, const ObjectIdentity& id,
+                           Lane lane, bool force, Answer done) {
   const ObjectState& object = deployment->objects.at(id);
   ApplyOptions options;
   options.force = force;
@@ -94,9 +98,10 @@ void ObjectKeeper::SendNow(
   options.known_resource_version = object.applied_version;
   applier_.Apply(lane, object.want.key(), object.want.blob_digest(),
                  std::move(options),
-                 [alive = alive_, done = std::move(done)](
+                 [alive = alive_, digest = object.want.blob_digest(),
+                  done = std::move(done)](
                      absl::StatusOr<ApplyResult> result) mutable {
-                   if (*alive) done(std::move(result));
+                   if (*alive) done(digest, std::move(result));
                  });
 }
 
@@ -119,12 +124,53 @@ void ObjectKeeper::Send(const Ptr& deployment, const ObjectIdentity& id,
   // refuses with the names of those who own what we would change.
   const bool force = !first || takeover == core::v1::TAKEOVER_ALWAYS;
   SendNow(deployment, id, Lane::kBulk, force,
-          [this, deployment, id, sent = std::move(sent)](
+          [this, deployment, id, force, sent = std::move(sent)](
+              const std::string& digest,
               absl::StatusOr<ApplyResult> result) mutable {
-            absl::optional<Refusal> refusal = Took(deployment, id, result);
-            Release(deployment, id);
-            sent(std::move(refusal), RetryAfter(result.status()));
+            if (!force && IsFieldConflict(result.status()) &&
+                !IsLeft(StateOf(*deployment, id))) {
+              SendIfMarked(deployment, id, std::move(result), std::move(sent));
+            } else {
+              Finish(deployment, id, digest, result, sent);
+            }
           });
+}
+
+void ObjectKeeper::Finish(const Ptr& deployment, const ObjectIdentity& id,
+                          const std::string& digest,
+                          const absl::StatusOr<ApplyResult>& result,
+                          Sent& sent) {
+  absl::optional<Refusal> refusal = Took(deployment, id, digest, result);
+  Release(deployment, id);
+  sent(std::move(refusal), RetryAfter(result.status()));
+}
+
+// An agent that lost its disk has first contact with objects of its own: that
+// others have changed fields of them is drift, and no reason to give up.
+void ObjectKeeper::SendIfMarked(const Ptr& deployment, const ObjectIdentity& id,
+                                absl::StatusOr<ApplyResult> refused,
+                                Sent sent) {
+  const core::v1::ManifestEntry want = deployment->objects.at(id).want;
+  applier_.Get(
+      Lane::kBulk, want.key(), /*metadata_only=*/true,
+      [this, alive = alive_, deployment, id, want,
+       refused = std::move(refused),
+       sent = std::move(sent)](absl::StatusOr<KubeObject> live) mutable {
+        if (!*alive) return;
+        const bool marked =
+            live.ok() && BearsMark(ParseObject(*live, want.key()),
+                                   deployment->bundle_id);
+        if (!marked || IsLeft(StateOf(*deployment, id))) {
+          Finish(deployment, id, want.blob_digest(), refused, sent);
+          return;
+        }
+        SendNow(deployment, id, Lane::kBulk, /*force=*/true,
+                [this, deployment, id, sent = std::move(sent)](
+                    const std::string& digest,
+                    absl::StatusOr<ApplyResult> result) mutable {
+                  Finish(deployment, id, digest, result, sent);
+                });
+      });
 }
 
 void ObjectKeeper::SendIfAbsent(const Ptr& deployment,
@@ -161,11 +207,9 @@ void ObjectKeeper::SendIfAbsent(const Ptr& deployment,
         }
         SendNow(deployment, id, Lane::kBulk, /*force=*/false,
                 [this, deployment, id, sent = std::move(sent)](
+                    const std::string& digest,
                     absl::StatusOr<ApplyResult> result) mutable {
-                  absl::optional<Refusal> refusal =
-                      Took(deployment, id, result);
-                  Release(deployment, id);
-                  sent(std::move(refusal), RetryAfter(result.status()));
+                  Finish(deployment, id, digest, result, sent);
                 });
       });
 }
@@ -204,6 +248,7 @@ void ObjectKeeper::EnsureNamespace(const Ptr& deployment,
                  }
                  SendNow(deployment, id, Lane::kBulk, /*force=*/false,
                          [finish, sent = std::move(sent)](
+                             const std::string&,
                              absl::StatusOr<ApplyResult> result) mutable {
                            finish(result.status(), sent);
                          });
@@ -211,14 +256,17 @@ void ObjectKeeper::EnsureNamespace(const Ptr& deployment,
 }
 
 absl::optional<Refusal> ObjectKeeper::Took(
-    const Ptr& deployment, const ObjectIdentity& id,
+    const Ptr& deployment, const ObjectIdentity& id, const std::string& digest,
     const absl::StatusOr<ApplyResult>& result) {
   ObjectState* object = StateOf(*deployment, id);
+  // What was sent may be what a newer generation no longer wants.
+  const bool wanted =
+      !IsLeft(object) && object->want.blob_digest() == digest;
   if (!result.ok()) {
     if (object == nullptr) return absl::nullopt;
     const Refusal refusal = JudgeRefusal(
         object->want.key(), result.status(), IsSecret(object->want));
-    Refused(*deployment, id, refusal);
+    if (wanted) Refused(*deployment, id, refusal);
     return refusal;
   }
   const Inventory::Entry* known = cache_.inventory().Find(id);
@@ -226,16 +274,15 @@ absl::optional<Refusal> ObjectKeeper::Took(
   Inventory::Entry entry = *known;
   const json live = ParseObject(result->object, entry.key());
   entry.set_uid(result->object.head.uid);
-  if (object != nullptr) {
-    entry.set_applied_digest(object->want.blob_digest());
-    entry.set_generation(deployment->running_generation);
-  }
+  entry.set_applied_digest(digest);
+  if (wanted) entry.set_generation(deployment->running_generation);
   entry.set_applied_fields(OwnedFieldsText(live));
   entry.set_foreign_digest(ForeignFieldsDigest(live));
   entry.set_finished(false);
   cache_.PutInventory({std::move(entry)}, [](absl::Status) {});
   if (object == nullptr) return absl::nullopt;
   object->applied_version = result->object.head.resource_version;
+  if (!wanted) return absl::nullopt;
   object->needs_apply = false;
   object->reported.clear();
   ReadLive(*deployment, id, *object, result->object, live);
@@ -272,7 +319,9 @@ void ObjectKeeper::Refused(Deployment& deployment, const ObjectIdentity& id,
 
 void ObjectKeeper::Release(const Ptr& deployment, const ObjectIdentity& id) {
   ObjectState* object = StateOf(*deployment, id);
-  if (object == nullptr || --object->busy > 0 || !object->held.has_value()) {
+  // An object that was dropped and came back is not held by the old request.
+  if (object == nullptr || object->busy == 0 || --object->busy > 0 ||
+      !object->held.has_value()) {
     return;
   }
   ObjectState::Held held = *std::move(object->held);
@@ -405,7 +454,10 @@ void ObjectKeeper::Examine(const Ptr& deployment, const ObjectIdentity& id,
        key](absl::StatusOr<KubeObject> got) {
         if (!*alive) return;
         ObjectState* state = StateOf(*deployment, id);
-        if (state == nullptr) return;
+        if (IsLeft(state)) {
+          Release(deployment, id);
+          return;
+        }
         if (got.ok()) {
           Compare(deployment, id, ParseObject(*got, key));
           return;
@@ -436,7 +488,12 @@ void ObjectKeeper::Compare(const Ptr& deployment, const ObjectIdentity& id,
   cache_.GetBlob(object.want.blob_digest(),
                  [this, alive = alive_, deployment, id,
                   live](absl::StatusOr<std::string> blob) {
-                   if (!*alive || StateOf(*deployment, id) == nullptr) return;
+                   if (!*alive) return;
+                   // It must not be made again after its deletion.
+                   if (IsLeft(StateOf(*deployment, id))) {
+                     Release(deployment, id);
+                     return;
+                   }
                    json wanted;
                    if (blob.ok()) {
                      absl::StatusOr<json> parsed = ParseKubeJson(*blob);
@@ -538,9 +595,10 @@ void ObjectKeeper::Correct(const Ptr& deployment, const ObjectIdentity& id,
   ++deployment->objects.at(id).busy;
   SendNow(deployment, id, Lane::kUrgent, /*force=*/true,
           [this, deployment, id, records = std::move(records)](
+              const std::string& digest,
               absl::StatusOr<ApplyResult> result) mutable {
             const absl::optional<Refusal> refusal =
-                Took(deployment, id, result);
+                Took(deployment, id, digest, result);
             ObjectState* object = StateOf(*deployment, id);
             if (object != nullptr && !refusal.has_value() &&
                 !records.empty()) {
@@ -560,8 +618,10 @@ void ObjectKeeper::Recreate(const Ptr& deployment, const ObjectIdentity& id) {
   ++deployment->objects.at(id).busy;
   SendNow(
       deployment, id, Lane::kUrgent, /*force=*/true,
-      [this, deployment, id](absl::StatusOr<ApplyResult> result) {
-        const absl::optional<Refusal> refusal = Took(deployment, id, result);
+      [this, deployment, id](const std::string& digest,
+                             absl::StatusOr<ApplyResult> result) {
+        const absl::optional<Refusal> refusal =
+            Took(deployment, id, digest, result);
         std::vector<DriftRecord> records(1);
         DriftRecord& record = records[0];
         record.set_operation(core::v1::DRIFT_OPERATION_OBJECT_DELETED);
@@ -576,7 +636,7 @@ void ObjectKeeper::Recreate(const Ptr& deployment, const ObjectIdentity& id) {
           record.set_wanted("\"true\"");
         }
         ObjectState* object = StateOf(*deployment, id);
-        if (object != nullptr && refusal.has_value() &&
+        if (!IsLeft(object) && refusal.has_value() &&
             object->sync != core::v1::SYNC_STATE_ERROR &&
             object->sync != core::v1::SYNC_STATE_CONFLICT) {
           object->uid.clear();

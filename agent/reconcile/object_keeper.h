@@ -85,16 +85,23 @@ class ObjectKeeper {
 
  private:
   using Ptr = std::shared_ptr<Deployment>;
-  // Nothing: it was not sent because it exists already.
-  using Answer = absl::StatusOr<absl::optional<ApplyResult>>;
+  // Gets the digest of what was sent: the manifest may have changed meanwhile.
+  using Answer = absl::AnyInvocable<void(const std::string& digest,
+                                         absl::StatusOr<ApplyResult>)>;
 
   void SendNow(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
-               bool force, absl::AnyInvocable<void(absl::StatusOr<ApplyResult>)>
-                               done);
+               bool force, Answer done);
   void EnsureNamespace(const Ptr& deployment, const ObjectIdentity& id,
                        Sent sent);
   void SendIfAbsent(const Ptr& deployment, const ObjectIdentity& id, Sent sent);
+  // After `refused`, a conflict: sends it by force when it bears our mark.
+  void SendIfMarked(const Ptr& deployment, const ObjectIdentity& id,
+                    absl::StatusOr<ApplyResult> refused, Sent sent);
+  void Finish(const Ptr& deployment, const ObjectIdentity& id,
+              const std::string& digest,
+              const absl::StatusOr<ApplyResult>& result, Sent& sent);
   absl::optional<Refusal> Took(const Ptr& deployment, const ObjectIdentity& id,
+                               const std::string& digest,
                                const absl::StatusOr<ApplyResult>& result);
   void Refused(Deployment& deployment, const ObjectIdentity& id,
                const Refusal& refusal);

@@ -101,6 +101,9 @@ void Reconciler::Start() {
 void Reconciler::OnLoaded() {
   loaded_ = true;
   for (auto& [bundle_id, deployment] : deployments_) {
+    claims_stale_.insert(bundle_id);
+  }
+  for (auto& [bundle_id, deployment] : deployments_) {
     const StoredAssignment& record = deployment->record;
     const bool runs = deployment->manifest != nullptr &&
                       deployment->manifest_generation == record.generation();
@@ -160,14 +163,16 @@ void Reconciler::OnStored(const std::string& bundle_id) {
   deployment->record = *record;
   deployment->stored_at = parts_.loop.MonotonicNow();
   deployment->apply_duration = absl::ZeroDuration();
-  claims_stale_ = true;
+  claims_stale_.insert(bundle_id);
   if (!loaded_) return;
   const bool runs = !record->tombstone() && deployment->running != nullptr &&
                     record->active_digest() == record->manifest_digest();
   if (runs) {
-    // Another generation of the same manifest: nothing has to be fetched.
-    deployment->running_generation = record->generation();
+    // Another generation of the same manifest: nothing has to be fetched. But
+    // meanwhile it may have been on its way out, or another manifest coming.
+    deployment->manifest = deployment->running;
     deployment->manifest_generation = record->generation();
+    Adopt(*deployment);
     parts_.cache.SetActive(bundle_id, record->generation(),
                            [](absl::Status) {});
   }
@@ -180,8 +185,8 @@ void Reconciler::OnStored(const std::string& bundle_id) {
           deployment->machine.Assigned(record->generation(),
                                        record->tombstone(), record->deleted(),
                                        runs));
-  ClaimsChanged(deployment.get());
-  UpdateReady();
+  ClaimsChanged(*deployment);
+  UpdateReady(deployment);
   Touch(*deployment);
 }
 
@@ -278,23 +283,25 @@ void Reconciler::WatchKinds(const Deployment& deployment) {
 
 void Reconciler::UpdateReady() {
   if (!loaded_) return;
-  std::set<std::string> unknown;
-  for (const auto& [id, entry] : parts_.cache.inventory().entries()) {
-    if (!entry.uid().empty() &&
-        !watcher_.Listed(entry.key().group(), entry.key().kind())) {
-      unknown.insert(entry.bundle_id());
+  // Perform() may change the map.
+  std::vector<Ptr> waiting;
+  for (const auto& [bundle_id, deployment] : deployments_) {
+    if (!deployment->machine.ready()) waiting.push_back(deployment);
+  }
+  for (const Ptr& deployment : waiting) UpdateReady(deployment);
+}
+
+void Reconciler::UpdateReady(const Ptr& deployment) {
+  // Once known it stays so: a watch that is down is told by its requests.
+  if (!loaded_ || deployment->machine.ready()) return;
+  for (const Inventory::Entry* entry :
+       parts_.cache.inventory().OfBundle(deployment->bundle_id)) {
+    if (!entry->uid().empty() &&
+        !watcher_.Listed(entry->key().group(), entry->key().kind())) {
+      return;
     }
   }
-  // Perform() may change the map.
-  std::vector<Ptr> all;
-  for (const auto& [bundle_id, deployment] : deployments_) {
-    all.push_back(deployment);
-  }
-  for (const Ptr& deployment : all) {
-    // Once known it stays so: a watch that is down is told by its requests.
-    if (unknown.count(deployment->bundle_id) > 0) continue;
-    Perform(deployment, deployment->machine.Ready(true));
-  }
+  Perform(deployment, deployment->machine.Ready(true));
 }
 
 bool Reconciler::AllManifestsKnown() const {
@@ -309,26 +316,29 @@ bool Reconciler::AllManifestsKnown() const {
 }
 
 const Claims& Reconciler::CurrentClaims() {
-  if (claims_stale_) {
-    claims_ = Claims();
-    for (const auto& [bundle_id, deployment] : deployments_) {
-      if (deployment->record.tombstone() || deployment->manifest == nullptr) {
-        continue;
-      }
-      claims_.Add(bundle_id, deployment->record.order(),
-                  *deployment->manifest);
+  for (const std::string& bundle_id : claims_stale_) {
+    if (const auto old = claimed_.find(bundle_id); old != claimed_.end()) {
+      claims_.Remove(bundle_id, *old->second);
+      claimed_.erase(old);
     }
-    claims_stale_ = false;
+    const Ptr deployment = Find(bundle_id);
+    if (deployment == nullptr || deployment->record.tombstone() ||
+        deployment->manifest == nullptr) {
+      continue;
+    }
+    claims_.Add(bundle_id, deployment->record.order(), *deployment->manifest);
+    claimed_[bundle_id] = deployment->manifest;
   }
+  claims_stale_.clear();
   return claims_;
 }
 
-void Reconciler::ClaimsChanged(const Deployment* but) {
-  claims_stale_ = true;
+void Reconciler::ClaimsChanged(const Deployment& deployment) {
+  claims_stale_.insert(deployment.bundle_id);
   std::vector<Ptr> others;
-  for (const auto& [bundle_id, deployment] : deployments_) {
-    if (deployment.get() != but && deployment->looks_at_others) {
-      others.push_back(deployment);
+  for (const auto& [bundle_id, other] : deployments_) {
+    if (other.get() != &deployment && other->looks_at_others) {
+      others.push_back(other);
     }
   }
   for (const Ptr& other : others) Perform(other, other->machine.Replan());
@@ -344,6 +354,7 @@ void Reconciler::StartRun(const Ptr& deployment) {
   request.keep_resources =
       tombstone && (deployment->record.keep_resources() ||
                     (running != nullptr && running->policy().keep_resources()));
+  const bool corrects = running != nullptr && running->policy().correct_drift();
   ApplyPlan plan = PlanApply(
       request, parts_.cache.inventory(), CurrentClaims(),
       [&](const Inventory::Entry& entry) {
@@ -352,8 +363,10 @@ void Reconciler::StartRun(const Ptr& deployment) {
                !object->second.needs_apply &&
                (object->second.busy > 0 ||
                 object->second.sync == core::v1::SYNC_STATE_SYNCED ||
-                object->second.sync == core::v1::SYNC_STATE_DRIFTED ||
-                object->second.sync == core::v1::SYNC_STATE_MISSING);
+                // Drift that is only reported.
+                (!corrects &&
+                 (object->second.sync == core::v1::SYNC_STATE_DRIFTED ||
+                  object->second.sync == core::v1::SYNC_STATE_MISSING)));
       },
       [this](const std::string& ns) { return keeper_.NamespaceExists(ns); });
   deployment->notes = plan.notes;
@@ -403,6 +416,13 @@ void Reconciler::ShowRivals(Deployment& deployment, const ApplyPlan& plan) {
         "bundle ", NameOf(owner),
         " has this object already and keeps it; remove it from one of them");
     OnObjectChanged(deployment, id);
+    // It says so, too; once it does, it looks at others by itself.
+    parts_.loop.Post([this, alive = alive_, owner = owner] {
+      if (!*alive) return;
+      const Ptr holder = Find(owner);
+      if (holder == nullptr || holder->looks_at_others) return;
+      Perform(holder, holder->machine.Replan());
+    });
   }
   if (deployment.machine.tombstone()) return;
   for (const ManifestEntry& entry : deployment.running->entries()) {
@@ -460,15 +480,15 @@ void Reconciler::Retry(Deployment& deployment, RunEnd end,
   if (end == RunEnd::kWaiting && namespaces_ == nullptr) {
     namespaces_ = std::make_unique<ArrivalWatch>(
         parts_.client, parts_.loop, KindName{"", "v1", "Namespace"},
-        [this] { RetryWaiting(); });
+        [this] { PlanAgain(RunEnd::kWaiting); });
   }
   deployment.retry_timer->Arm(std::max(wait, at_least));
 }
 
-void Reconciler::RetryWaiting() {
+void Reconciler::PlanAgain(RunEnd end) {
   std::vector<Ptr> waiting;
   for (const auto& [bundle_id, deployment] : deployments_) {
-    if (deployment->machine.last_end() == RunEnd::kWaiting) {
+    if (deployment->machine.last_end() == end) {
       waiting.push_back(deployment);
     }
   }
@@ -479,7 +499,7 @@ void Reconciler::RetryWaiting() {
 
 void Reconciler::OnKindsChanged() {
   watcher_.RetryNow();
-  RetryWaiting();
+  PlanAgain(RunEnd::kWaiting);
 }
 
 void Reconciler::MarkDeleted(const Ptr& deployment) {
@@ -496,6 +516,8 @@ void Reconciler::MarkDeleted(const Ptr& deployment) {
           deployment->record = *record;
         }
         deployment->machine.DeletionStored(generation);
+        // It may have been assigned again meanwhile.
+        if (deployment->machine.generation() != generation) return;
         deployment->trouble.clear();
         deployment->manifest.reset();
         deployment->running.reset();
@@ -572,6 +594,8 @@ void Reconciler::OnWatchUp() {
   api_down_since_ = absl::InfiniteDuration();
   api_trouble_.clear();
   api_timer_->Arm(absl::ZeroDuration());
+  // Who waits for the API server need not wait any longer.
+  PlanAgain(RunEnd::kBlocked);
 }
 
 void Reconciler::OnWatchFailed(const std::string&, const std::string& kind,

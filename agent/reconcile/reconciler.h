@@ -113,8 +113,11 @@ class Reconciler : public LinkEvents,
   void Adopt(Deployment& deployment);
   void Bury(Deployment& deployment);
   void WatchKinds(const Deployment& deployment);
+  // Runs those that waited for the watches of their kinds.
   void UpdateReady();
-  void ClaimsChanged(const Deployment* but);
+  void UpdateReady(const Ptr& deployment);
+  // Of `deployment`: the others may have to plan again.
+  void ClaimsChanged(const Deployment& deployment);
   const Claims& CurrentClaims();
   bool AllManifestsKnown() const;
   void StartRun(const Ptr& deployment);
@@ -122,7 +125,8 @@ class Reconciler : public LinkEvents,
   void OnRunEnded(const Ptr& deployment, uint64_t number,
                   DeploymentRun::Result result);
   void Retry(Deployment& deployment, RunEnd end, absl::Duration at_least);
-  void RetryWaiting();
+  // Those whose last run ended so.
+  void PlanAgain(RunEnd end);
   void MarkDeleted(const Ptr& deployment);
   void Forget(const std::string& bundle_id, uint64_t generation);
   void Gone(Deployment& deployment, const core::v1::ResourceKey& key);
@@ -154,8 +158,10 @@ class Reconciler : public LinkEvents,
 
   // Loop state.
   std::map<std::string, Ptr> deployments_;
+  // What every bundle claimed when it was last looked at.
   Claims claims_;
-  bool claims_stale_ = true;
+  std::map<std::string, std::shared_ptr<const core::v1::Manifest>> claimed_;
+  std::set<std::string> claims_stale_;
   bool loaded_ = false;
   int loading_ = 0;
   int fetching_ = 0;

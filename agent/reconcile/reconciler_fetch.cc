@@ -135,7 +135,7 @@ void Reconciler::OnManifest(const Ptr& deployment, uint64_t generation,
   if (store) {
     parts_.cache.PutBlobs({{*std::move(bytes), false}}, [](absl::Status) {});
   }
-  ClaimsChanged(deployment.get());
+  ClaimsChanged(*deployment);
   Perform(deployment, deployment->machine.ManifestHere(generation));
 }
 
@@ -216,7 +216,7 @@ void Reconciler::StoreBlobs(const std::shared_ptr<Fetch>& fetch) {
     }
     Adopt(*deployment);
     Perform(deployment, deployment->machine.BlobsHere(fetch->generation));
-    UpdateReady();
+    UpdateReady(deployment);
     sweep_timer_->Arm(absl::Minutes(1));
   };
   // Durable together: all bytes, and that they are all.

@@ -2,7 +2,9 @@
 
 #include "agent/reconcile/reconciler.h"
 
+#include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -650,6 +652,119 @@ TEST_F(ReconcilerTest, APodThatNeverComesUpIsNamed) {
   EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DEGRADED);
   EXPECT_NE(ProblemsOf("b").find("web-1"), std::string::npos);
   EXPECT_NE(ProblemsOf("b").find("ImagePullBackOff"), std::string::npos);
+}
+
+TEST_F(ReconcilerTest, AnAnswerToAnOlderGenerationSaysNothingOfTheNewer) {
+  const json ns = {{"apiVersion", "v1"},
+                   {"kind", "Namespace"},
+                   {"metadata", {{"name", "shop"}}}};
+  kube_.Hold();
+  Assign(1, {ConfigMap("a", "1")});
+  // The newer generation is stopped before it comes to the object.
+  KubeError error;
+  error.http_code = 503;
+  kube_.FailKey(Verb::kApply, Key(ns), ToStatus(error));
+  Assign(2, {ns, ConfigMap("a", "2")});
+  kube_.Release();
+  Settle();
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_BLOCKED);
+
+  kube_.ClearFaults();
+  Settle(absl::Seconds(5));
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "2");
+}
+
+TEST_F(ReconcilerTest, WhatHasDriftedIsPutRightWhenCorrectingIsTurnedOn) {
+  core::v1::Manifest manifest =
+      link_.MakeManifest("b", {ConfigMap("a"), ConfigMap("b")});
+  manifest.mutable_policy()->set_correct_drift(false);
+  link_.Assign("b", 1, manifest);
+  Settle();
+  ASSERT_THAT(kube_.EditAs("x", Key(ConfigMap("a")),
+                           [](json& o) { o["data"]["key"] = "2"; }),
+              IsOk());
+  ASSERT_THAT(kube_.DeleteAs(Key(ConfigMap("b"))), IsOk());
+  Settle();
+  EXPECT_EQ(link_.Resource("b", "b")->sync(), core::v1::SYNC_STATE_MISSING);
+
+  manifest.mutable_policy()->set_correct_drift(true);
+  link_.Assign("b", 2, manifest);
+  Settle();
+
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+  EXPECT_TRUE(Exists(ConfigMap("b")));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, AnObjectThatIsRemovedWhileItIsExaminedStaysAway) {
+  Assign(1, {ConfigMap("a"), ConfigMap("b")});
+  kube_.Hold();
+  ASSERT_THAT(kube_.EditAs("x", Key(ConfigMap("a")),
+                           [](json& o) { o["data"]["key"] = "2"; }),
+              IsOk());
+  Settle();
+  Assign(2, {ConfigMap("b")});
+  kube_.Release();
+  Settle(absl::Seconds(5));
+
+  EXPECT_FALSE(Exists(ConfigMap("a")));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, AnObjectThatIsRemovedWhileItIsMadeAgainStaysAway) {
+  Assign(1, {ConfigMap("a"), ConfigMap("b")});
+  kube_.Hold();
+  ASSERT_THAT(kube_.DeleteAs(Key(ConfigMap("a"))), IsOk());
+  Settle();
+  Assign(2, {ConfigMap("b")});
+  kube_.Release();
+  Settle(absl::Seconds(5));
+
+  EXPECT_FALSE(Exists(ConfigMap("a")));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, ABundleThatComesBackWhileItsEndIsStoredIsApplied) {
+  for (int turn = 0; turn < 12; ++turn) {
+    SCOPED_TRACE(turn);
+    const std::string bundle = absl::StrCat("b", turn);
+    const json a = ConfigMap(absl::StrCat("a", turn));
+    Assign(1, {a}, bundle);
+    kube_.Hold();
+    link_.Tombstone(bundle, 2);
+    Settle();
+    kube_.Release();
+    const std::function<void(int)> assign_after = [&](int turns) {
+      if (turns == 0) {
+        link_.Assign(bundle, 3, link_.MakeManifest(bundle, {a}));
+      } else {
+        loop_.Post([&assign_after, turns] { assign_after(turns - 1); });
+      }
+    };
+    assign_after(turn);
+    Settle(absl::Seconds(5));
+
+    EXPECT_TRUE(Exists(a));
+    EXPECT_EQ(PhaseOf(bundle), core::v1::PHASE_HEALTHY) << ProblemsOf(bundle);
+  }
+}
+
+TEST_F(ReconcilerTest, AnAgentThatLostItsDiskKnowsItsObjectsByTheirMark) {
+  Assign(1, {ConfigMap("a")});
+  const std::string uid = UidOf(ConfigMap("a"));
+  Crash();
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    std::remove(absl::StrCat(path_, suffix).c_str());
+  }
+  ASSERT_THAT(kube_.EditAs("kubectl", Key(ConfigMap("a")),
+                           [](json& o) { o["data"]["key"] = "2"; }),
+              IsOk());
+  Start();
+  Assign(1, {ConfigMap("a")});
+
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+  EXPECT_EQ(UidOf(ConfigMap("a")), uid);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
 }
 
 TEST_F(ReconcilerTest, SomebodyWhoChangesItAgainAndAgainSlowsUsDown) {
