@@ -549,7 +549,12 @@ void Reconciler::Forget(const std::string& bundle_id, uint64_t generation) {
 void Reconciler::Gone(Deployment& deployment, const ResourceKey& key) {
   const ObjectIdentity id = IdentityOf(key);
   pods_.Forget(id);
-  deployment.objects.erase(id);
+  const auto found = deployment.objects.find(id);
+  // A Namespace that is no longer its own may be one to ensure.
+  if (found != deployment.objects.end() &&
+      !found->second.want.ensure_namespace()) {
+    deployment.objects.erase(found);
+  }
   deployment.dirty.erase(id);
   reporter_.RemoveResource(deployment.bundle_id, key);
   Touch(deployment);

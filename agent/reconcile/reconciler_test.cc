@@ -355,6 +355,7 @@ TEST_F(ReconcilerTest, TwoBundlesThatClaimAnObjectBothSaySo) {
   EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
   EXPECT_EQ(PhaseOf("two"), core::v1::PHASE_FAILED);
   EXPECT_NE(ProblemsOf("two").find("fleet-default/one"), std::string::npos);
+  EXPECT_NE(ProblemsOf("one").find("fleet-default/two"), std::string::npos);
 }
 
 TEST_F(ReconcilerTest, AForeignObjectIsAConflictThatNamesItsManager) {
@@ -486,6 +487,29 @@ TEST_F(ReconcilerTest, AnEnsuredNamespaceIsMadeAndNeverPruned) {
   EXPECT_TRUE(Exists(ns));
   ASSERT_EQ(link_.states().at("b").notes_size(), 1);
   EXPECT_NE(link_.states().at("b").notes(0).find("shop"), std::string::npos);
+}
+
+TEST_F(ReconcilerTest, ANamespaceThatBecomesOnlyAnEnsuredOneStays) {
+  json a = ConfigMap("a");
+  a["metadata"]["namespace"] = "shop";
+  const json ns = {{"apiVersion", "v1"},
+                   {"kind", "Namespace"},
+                   {"metadata", {{"name", "shop"}}}};
+  Assign(1, {a, ns});
+  const std::string uid = UidOf(a);
+  core::v1::Manifest manifest = link_.MakeManifest("b", {a, ns});
+  for (auto& entry : *manifest.mutable_entries()) {
+    entry.set_ensure_namespace(entry.key().kind() == "Namespace");
+  }
+  kube_.ClearRequests();
+  link_.Assign("b", 2, manifest);
+  Settle();
+
+  EXPECT_EQ(UidOf(a), uid);
+  EXPECT_TRUE(Exists(ns));
+  EXPECT_EQ(kube_.CountOf(Verb::kDelete), 0u);
+  EXPECT_EQ(link_.Resource("b", "shop"), nullptr);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
 }
 
 TEST_F(ReconcilerTest, ACustomResourceFollowsItsDefinition) {
