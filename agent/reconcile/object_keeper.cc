@@ -235,22 +235,32 @@ void ObjectKeeper::EnsureNamespace(const Ptr& deployment,
     Refused(*deployment, id, refusal);
     done(refusal, RetryAfter(status));
   };
+  // Many bundles live in one namespace: only the first of them asks.
+  const std::string name = key.name();
+  auto& waiting = ensuring_[name];
+  waiting.push_back([finish, sent = std::move(sent)](
+                        const absl::Status& status) mutable {
+    finish(status, sent);
+  });
+  if (waiting.size() > 1) return;
+  const auto settle = [this, name](const absl::Status& status) {
+    auto settled = ensuring_.extract(name);
+    for (auto& done : settled.mapped()) done(status);
+  };
   applier_.Get(Lane::kBulk, key, /*metadata_only=*/true,
-               [this, alive = alive_, deployment, id, key, finish,
-                sent = std::move(sent)](
-                   absl::StatusOr<KubeObject> live) mutable {
+               [this, alive = alive_, deployment, id,
+                settle](absl::StatusOr<KubeObject> live) {
                  if (!*alive) return;
                  if (MissingWhat(live.status()) !=
                          KubeError::Missing::kObject ||
                      StateOf(*deployment, id) == nullptr) {
-                   finish(live.status(), sent);
+                   settle(live.status());
                    return;
                  }
                  SendNow(deployment, id, Lane::kBulk, /*force=*/false,
-                         [finish, sent = std::move(sent)](
-                             const std::string&,
-                             absl::StatusOr<ApplyResult> result) mutable {
-                           finish(result.status(), sent);
+                         [settle](const std::string&,
+                                  absl::StatusOr<ApplyResult> result) {
+                           settle(result.status());
                          });
                });
 }

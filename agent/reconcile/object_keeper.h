@@ -12,6 +12,7 @@
 #ifndef FLOTILLA_AGENT_RECONCILE_OBJECT_KEEPER_H_
 #define FLOTILLA_AGENT_RECONCILE_OBJECT_KEEPER_H_
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -136,6 +137,10 @@ class ObjectKeeper {
 
   // Loop state.
   std::set<std::string> namespaces_;
+  // Who waits for a namespace to be made sure of, by its name.
+  std::map<std::string,
+           std::vector<absl::AnyInvocable<void(const absl::Status&)>>>
+      ensuring_;
   const std::shared_ptr<bool> alive_;
 };
 
