@@ -49,7 +49,7 @@ class DriftWatcher::KindWatch : public WatchListener {
   void OnSync(Sync sync) override {
     backoff_.Reset();
     quick_ends_ = 0;
-    owner_.events_.OnWatchUp();
+    owner_.events_.OnWatchUp(kind_.group, kind_.kind);
     if (sync == Sync::kCompleteSet) {
       listed_ = true;
       listing_ = false;
@@ -85,6 +85,7 @@ class DriftWatcher::KindWatch : public WatchListener {
     if (MissingWhat(status) == KubeError::Missing::kKind) {
       // Nothing of a kind that is not served.
       resume_from_.clear();
+      owner_.events_.OnWatchUp(kind_.group, kind_.kind);
       if (!listed_) {
         listed_ = true;
         owner_.events_.OnListed(kind_.group, kind_.kind, {});

@@ -43,8 +43,8 @@ class DriftEvents {
   // `present` is not there (or has no label).
   virtual void OnListed(const std::string& group, const std::string& kind,
                         const std::set<ObjectIdentity>& present) = 0;
-  // The kind is watched, from the start or again.
-  virtual void OnWatchUp() = 0;
+  // The kind is watched, from the start or again, or is no longer served.
+  virtual void OnWatchUp(const std::string& group, const std::string& kind) = 0;
   // The kind cannot be watched now; tried again.
   virtual void OnWatchFailed(const std::string& group, const std::string& kind,
                              const absl::Status& status) = 0;

@@ -30,7 +30,7 @@ class Recorder : public DriftEvents {
                 const std::set<ObjectIdentity>& present) override {
     log.push_back("listed " + kind + " " + std::to_string(present.size()));
   }
-  void OnWatchUp() override {}
+  void OnWatchUp(const std::string&, const std::string&) override {}
   void OnWatchFailed(const std::string&, const std::string&,
                      const absl::Status&) override {
     log.push_back("failed");

@@ -72,6 +72,14 @@ Reconciler::Reconciler(const Parts& parts)
       })),
       api_timer_(parts.loop.CreateTimer([this] {
         for (auto& [id, deployment] : deployments_) Touch(*deployment);
+        // And again when what failed since then is old enough to be told.
+        const absl::Duration now = parts_.loop.MonotonicNow();
+        for (const auto& [kind, trouble] : unwatched_) {
+          const absl::Duration left = trouble.since + kWatchGrace - now;
+          if (left > absl::ZeroDuration() && !api_timer_->armed()) {
+            api_timer_->Arm(left);
+          }
+        }
       })),
       sweep_timer_(parts.loop.CreateTimer([this] { Sweep(); })) {}
 
@@ -594,29 +602,27 @@ void Reconciler::OnListed(const std::string& group, const std::string& kind,
   UpdateReady();
 }
 
-void Reconciler::OnWatchUp() {
-  if (api_down_since_ == absl::InfiniteDuration()) return;
-  api_down_since_ = absl::InfiniteDuration();
-  api_trouble_.clear();
+void Reconciler::OnWatchUp(const std::string& group, const std::string& kind) {
+  if (unwatched_.erase({group, kind}) == 0) return;
   api_timer_->Arm(absl::ZeroDuration());
   // Who waits for the API server need not wait any longer.
   PlanAgain(RunEnd::kBlocked);
 }
 
-void Reconciler::OnWatchFailed(const std::string&, const std::string& kind,
+void Reconciler::OnWatchFailed(const std::string& group,
+                               const std::string& kind,
                                const absl::Status& status) {
   ResourceKey key;
   key.set_kind(kind);
   const Refusal refusal = JudgeRefusal(key, status, false);
-  api_trouble_ =
+  const auto [trouble, fresh] = unwatched_.try_emplace(
+      {group, kind}, WatchTrouble{parts_.loop.MonotonicNow(), ""});
+  trouble->second.message =
       refusal.kind == Refusal::Kind::kTransient && !GetKubeError(status)
           ? refusal.message
           : absl::StrCat("API server does not let us watch ", kind, ": ",
                          status.message());
-  if (api_down_since_ == absl::InfiniteDuration()) {
-    api_down_since_ = parts_.loop.MonotonicNow();
-    api_timer_->Arm(absl::Seconds(2));
-  }
+  if (fresh && !api_timer_->armed()) api_timer_->Arm(kWatchGrace);
 }
 
 void Reconciler::OnObjectChanged(Deployment& deployment,

@@ -16,6 +16,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -82,6 +83,9 @@ class Reconciler : public LinkEvents,
   std::string DebugString() const;
 
  private:
+  // How long a kind may be without its watch before it is told.
+  static constexpr absl::Duration kWatchGrace = absl::Seconds(2);
+
   using Ptr = std::shared_ptr<Deployment>;
   struct Fetch;
 
@@ -90,7 +94,7 @@ class Reconciler : public LinkEvents,
   void OnLeft(const ObjectIdentity& id, KubeObject object) override;
   void OnListed(const std::string& group, const std::string& kind,
                 const std::set<ObjectIdentity>& present) override;
-  void OnWatchUp() override;
+  void OnWatchUp(const std::string& group, const std::string& kind) override;
   void OnWatchFailed(const std::string& group, const std::string& kind,
                      const absl::Status& status) override;
 
@@ -101,6 +105,12 @@ class Reconciler : public LinkEvents,
   void OnNotCorrected(Deployment& deployment, const Refusal& refusal) override;
   void OnWorkload(Deployment& deployment, const ObjectIdentity& id,
                   const nlohmann::json& live) override;
+
+  // Thread-compatible.
+  struct WatchTrouble {
+    absl::Duration since;
+    std::string message;
+  };
 
   // reconciler.cc: life.
   Ptr Find(const std::string& bundle_id) const;
@@ -152,6 +162,8 @@ class Reconciler : public LinkEvents,
   void PublishAll();
   void Publish(Deployment& deployment);
   void PublishState(Deployment& deployment);
+  // Of a kind of its objects, for some time already; nullptr: none.
+  const WatchTrouble* TroubleOf(const Deployment& deployment) const;
 
   // Constant after construction.
   const Parts parts_;
@@ -166,9 +178,8 @@ class Reconciler : public LinkEvents,
   int loading_ = 0;
   int fetching_ = 0;
   std::set<std::string> touched_;
-  std::string api_trouble_;
-  // Since when the API server cannot be watched; infinite: it can.
-  absl::Duration api_down_since_ = absl::InfiniteDuration();
+  // Kinds, by group and name, that cannot be watched.
+  std::map<std::pair<std::string, std::string>, WatchTrouble> unwatched_;
   const std::shared_ptr<bool> alive_;
 
   // Declared last: destroyed first.

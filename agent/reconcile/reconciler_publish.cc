@@ -74,11 +74,11 @@ void Reconciler::PublishState(Deployment& deployment) {
   core::v1::Phase phase = deployment.machine.PhaseOf(fold.view);
   const absl::Duration now = parts_.loop.MonotonicNow();
   std::string trouble = deployment.trouble;
-  const bool down = now - api_down_since_ >= absl::Seconds(2);
-  if (down && phase != core::v1::PHASE_DELETED &&
+  const WatchTrouble* const down = TroubleOf(deployment);
+  if (down != nullptr && phase != core::v1::PHASE_DELETED &&
       phase != core::v1::PHASE_FETCHING && phase != core::v1::PHASE_FAILED) {
     if (phase != core::v1::PHASE_DELETING) phase = core::v1::PHASE_BLOCKED;
-    trouble = api_trouble_;
+    trouble = down->message;
   }
   if (IsPassing(phase)) {
     if (deployment.passing_since == absl::InfiniteDuration()) {
@@ -111,7 +111,7 @@ void Reconciler::PublishState(Deployment& deployment) {
     state.mutable_apply_duration()->set_nanos(
         static_cast<int32_t>(millis % 1000) * 1000000);
   }
-  const bool own_words = down ||
+  const bool own_words = down != nullptr ||
                          deployment.machine.last_end() == RunEnd::kBlocked ||
                          fold.problems.empty();
   if (!trouble.empty() && own_words &&
@@ -130,6 +130,21 @@ void Reconciler::PublishState(Deployment& deployment) {
     if (state.notes_size() < 50) state.add_notes(note);
   }
   reporter_.SetState(std::move(state));
+}
+
+const Reconciler::WatchTrouble* Reconciler::TroubleOf(
+    const Deployment& deployment) const {
+  if (unwatched_.empty()) return nullptr;
+  const absl::Duration now = parts_.loop.MonotonicNow();
+  for (const auto& [id, object] : deployment.objects) {
+    if (object.want.ensure_namespace()) continue;
+    const core::v1::ResourceKey& key = object.want.key();
+    const auto found = unwatched_.find({key.group(), key.kind()});
+    if (found != unwatched_.end() && now - found->second.since >= kWatchGrace) {
+      return &found->second;
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace flotilla::agent

@@ -433,6 +433,29 @@ TEST_F(ReconcilerTest, StartsWithTheApiServerDownAndGoesOnWhenItIsBack) {
   EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
 }
 
+TEST_F(ReconcilerTest, AKindThatCannotBeWatchedBlocksItsBundlesAlone) {
+  KubeError error;
+  error.http_code = 403;
+  error.reason = "Forbidden";
+  error.message = "configmaps is forbidden";
+  ResourceKey kind = Key(ConfigMap("a"));
+  kind.clear_name();
+  kind.clear_namespace_();
+  Assign(1, {ConfigMap("a")}, "one");
+  Assign(1, {Deployment("web", 1)}, "two");
+  kube_.FailKey(Verb::kWatch, kind, ToStatus(error));
+  kube_.CloseWatches(absl::UnavailableError("cut"));
+  Settle(absl::Seconds(60));
+
+  EXPECT_EQ(PhaseOf("one"), core::v1::PHASE_BLOCKED) << ProblemsOf("one");
+  EXPECT_NE(ProblemsOf("one").find("forbidden"), std::string::npos);
+  EXPECT_EQ(PhaseOf("two"), core::v1::PHASE_VERIFYING) << ProblemsOf("two");
+
+  kube_.ClearFaults();
+  Settle(absl::Seconds(60));
+  EXPECT_EQ(PhaseOf("one"), core::v1::PHASE_HEALTHY) << ProblemsOf("one");
+}
+
 TEST_F(ReconcilerTest, AnObjectOfAnUnknownKindWaitsForItsDefinition) {
   const json widget = {{"apiVersion", "example.com/v1"},
                        {"kind", "Widget"},
