@@ -252,9 +252,13 @@ void ObjectKeeper::EnsureNamespace(const Ptr& deployment,
                 settle](absl::StatusOr<KubeObject> live) {
                  if (!*alive) return;
                  if (MissingWhat(live.status()) !=
-                         KubeError::Missing::kObject ||
-                     StateOf(*deployment, id) == nullptr) {
+                     KubeError::Missing::kObject) {
                    settle(live.status());
+                   return;
+                 }
+                 if (StateOf(*deployment, id) == nullptr) {
+                   // This bundle no longer needs it, but others may.
+                   settle(absl::UnavailableError("is asked for again"));
                    return;
                  }
                  SendNow(deployment, id, Lane::kBulk, /*force=*/false,

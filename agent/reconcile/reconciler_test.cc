@@ -512,6 +512,29 @@ TEST_F(ReconcilerTest, AnEnsuredNamespaceIsMadeAndNeverPruned) {
   EXPECT_NE(link_.states().at("b").notes(0).find("shop"), std::string::npos);
 }
 
+TEST_F(ReconcilerTest, WhoWaitsForANamespaceOutlivesTheBundleThatAsked) {
+  const json ns = {{"apiVersion", "v1"},
+                   {"kind", "Namespace"},
+                   {"metadata", {{"name", "shop"}}}};
+  kube_.Hold();
+  for (const char* name : {"one", "two"}) {
+    json object = ConfigMap(name);
+    object["metadata"]["namespace"] = "shop";
+    core::v1::Manifest manifest = link_.MakeManifest(name, {object, ns});
+    for (auto& entry : *manifest.mutable_entries()) {
+      entry.set_ensure_namespace(entry.key().kind() == "Namespace");
+    }
+    link_.Assign(name, 1, manifest);
+    Settle();
+  }
+  Assign(2, {ConfigMap("x")}, "one");
+  kube_.Release();
+  Settle(absl::Seconds(5));
+
+  EXPECT_EQ(PhaseOf("one"), core::v1::PHASE_HEALTHY) << ProblemsOf("one");
+  EXPECT_EQ(PhaseOf("two"), core::v1::PHASE_HEALTHY) << ProblemsOf("two");
+}
+
 TEST_F(ReconcilerTest, ANamespaceThatBecomesOnlyAnEnsuredOneStays) {
   json a = ConfigMap("a");
   a["metadata"]["namespace"] = "shop";
