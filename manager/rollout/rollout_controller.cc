@@ -65,7 +65,10 @@ RolloutController::RolloutController(Loop& loop, Store& store,
 void RolloutController::OnChange(absl::string_view family,
                                  const std::string& key) {
   Pair pair = key.substr(family.size());
-  if (family == kDesiredFamily || family == kRenderedFamily) UpdateDebt(pair);
+  if (family == kDesiredFamily || family == kRenderedFamily) {
+    UpdateDebt(pair);
+    UpdateRendering(pair);
+  }
   dirty_.insert(std::move(pair));
 }
 
@@ -102,6 +105,35 @@ void RolloutController::UpdateDebt(const Pair& pair) {
   }
 }
 
+void RolloutController::UpdateRendering(const Pair& pair) {
+  const std::string cluster = ClusterOf(pair);
+  const storage::v1::Desired* desired =
+      desired_.Find(absl::StrCat(kDesiredFamily, pair));
+  const bool rendering =
+      desired != nullptr &&
+      desired->removal() == core::v1::DELETE_CAUSE_UNSPECIFIED &&
+      !IsRendered(*desired,
+                  rendered_.Find(absl::StrCat(kRenderedFamily, pair)));
+  const auto known = rendering_commit_.find(pair);
+  if (known != rendering_commit_.end() &&
+      (!rendering || known->second != desired->commit().id())) {
+    auto& commits = rendering_[cluster];
+    if (--commits[known->second] == 0) {
+      commits.erase(known->second);
+      const auto held = held_.find(cluster);
+      if (held != held_.end()) {
+        dirty_.merge(held->second);
+        held_.erase(held);
+      }
+    }
+    rendering_commit_.erase(known);
+  }
+  if (rendering && !rendering_commit_.contains(pair)) {
+    rendering_commit_[pair] = desired->commit().id();
+    ++rendering_[cluster][desired->commit().id()];
+  }
+}
+
 void RolloutController::Wake() {
   if (posted_ || committing_ || dirty_.empty()) return;
   if (!desired_.loaded() || !rendered_.loaded() || !released_.loaded() ||
@@ -133,6 +165,10 @@ void RolloutController::Run() {
         debt.commits.insert(commit);
       }
     }
+    const std::string& commit_id = desired->commit().id();
+    if (rendering_[cluster].contains(commit_id)) {
+      debt.rendering.insert(commit_id);
+    }
     const std::string key = absl::StrCat(kReleasedFamily, pair);
     const storage::v1::Observed* observed =
         observed_.Find(absl::StrCat(kObservedFamily, pair));
@@ -140,7 +176,10 @@ void RolloutController::Run() {
         *desired, rendered_.Find(absl::StrCat(kRenderedFamily, pair)),
         released_.Find(key), observed == nullptr ? nullptr : &observed->state(),
         debt);
-    if (!next.has_value()) continue;
+    if (!next.has_value()) {
+      if (!debt.rendering.empty()) held_[cluster].insert(pair);
+      continue;
+    }
     next->set_av(++av_[cluster]);
     compares.push_back({key, released_.ModRevision(key)});
     ops.push_back(Op::Put(key, SerializeRecord(*next)));

@@ -42,6 +42,7 @@ class RolloutController {
 
   void OnChange(absl::string_view family, const std::string& key);
   void UpdateDebt(const Pair& pair);
+  void UpdateRendering(const Pair& pair);
   void Wake();
   void Run();
   void OnCommitted(absl::StatusOr<int64_t> revision,
@@ -58,6 +59,13 @@ class RolloutController {
   // For each cluster, how many pairs owe which commit.
   absl::flat_hash_map<std::string, absl::flat_hash_map<std::string, int>>
       debt_;
+  // The same for what is not rendered at all yet; a failed render is over.
+  absl::flat_hash_map<Pair, std::string> rendering_commit_;
+  absl::flat_hash_map<std::string, absl::flat_hash_map<std::string, int>>
+      rendering_;
+  // Pairs that got nothing new, by cluster, while something was rendered:
+  // planned again when that is over.
+  absl::flat_hash_map<std::string, absl::btree_set<Pair>> held_;
   // Pairs with a removal, by cluster: planned again when a debt is paid.
   absl::flat_hash_map<std::string, absl::btree_set<Pair>> removals_;
   // Highest assignment version of each cluster.

@@ -119,6 +119,26 @@ TEST_F(RolloutControllerTest, ARenamedDirectoryIsBroughtBeforeTheOldOneGoes) {
   EXPECT_EQ(Get("new")->state(), Released::STATE_ACTIVE);
 }
 
+TEST_F(RolloutControllerTest, WhatOneCommitReplacesIsReleasedTogether) {
+  for (const char* bundle : {"a", "b"}) {
+    Want(bundle, "r1", "c1");
+    Render(bundle, "r1");
+  }
+  storage::v1::Released with_object = *Get("a");
+  with_object.add_blob_digests("an object that moves");
+  FamilyWriter released(store_, kReleasedFamily);
+  Put(released, ReleasedKey("c", "a"), with_object);
+
+  Want("a", "r2", "c2");
+  Want("b", "r2", "c2");
+  Render("a", "r2");
+  EXPECT_EQ(Get("a")->generation(), 1u);
+  Render("b", "r2");
+
+  EXPECT_EQ(Get("a")->generation(), 2u);
+  EXPECT_EQ(Get("b")->generation(), 2u);
+}
+
 TEST_F(RolloutControllerTest, ARemovedDesiredRecordDeletesNothing) {
   Want("a", "r1", "c1");
   Render("a", "r1");

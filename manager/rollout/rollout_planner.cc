@@ -2,6 +2,11 @@
 
 #include "manager/rollout/rollout_planner.h"
 
+#include <optional>
+#include <string>
+
+#include "absl/container/flat_hash_set.h"
+
 namespace flotilla::manager {
 
 using storage::v1::Desired;
@@ -19,6 +24,16 @@ bool OwesDeployment(const Desired& desired, const Rendered* rendered) {
 }
 
 namespace {
+
+// Whether `rendered` has not every object of `released` as it was.
+bool LacksSomeOf(const Released& released, const Rendered& rendered) {
+  const absl::flat_hash_set<std::string> has(rendered.blob_digests().begin(),
+                                             rendered.blob_digests().end());
+  for (const std::string& digest : released.blob_digests()) {
+    if (!has.contains(digest)) return true;
+  }
+  return false;
+}
 
 std::optional<Released> PlanRemoval(const Desired& desired,
                                     const Released* released,
@@ -71,6 +86,10 @@ std::optional<Released> PlanRelease(const Desired& desired,
   const bool active =
       released != nullptr && released->state() == Released::STATE_ACTIVE;
   if (active && released->manifest_digest() == rendered->manifest_digest()) {
+    return std::nullopt;
+  }
+  if (active && debt.rendering.contains(desired.commit().id()) &&
+      LacksSomeOf(*released, *rendered)) {
     return std::nullopt;
   }
   Released next;

@@ -10,7 +10,11 @@
 // * only `Desired.removal` makes a tombstone: an absent record changes nothing;
 // * a tombstone waits while the same commit still owes the cluster something
 //   else (`ClusterDebt`), since that may want the same objects: so a renamed
-//   directory moves its objects instead of deleting them.
+//   directory moves its objects instead of deleting them;
+// * a release that replaces another waits while the same commit is still being
+//   rendered for the cluster, so that all of them go out together: an object
+//   that moves from one bundle to another is wanted by somebody all the time.
+//   A failed render holds nobody up.
 
 #ifndef FLOTILLA_MANAGER_ROLLOUT_ROLLOUT_PLANNER_H_
 #define FLOTILLA_MANAGER_ROLLOUT_ROLLOUT_PLANNER_H_
@@ -28,6 +32,8 @@ namespace flotilla::manager {
 // Desired is not rendered yet, or its render failed.
 struct ClusterDebt {
   absl::flat_hash_set<std::string> commits;
+  // Those of which something is still to be rendered.
+  absl::flat_hash_set<std::string> rendering;
 };
 
 // True when `rendered` is the outcome of exactly `desired`.

@@ -126,6 +126,30 @@ TEST(RolloutPlanner, HoldsATombstoneWhileItsCommitOwesTheClusterSomething) {
                           nullptr, &released, nullptr, debt));
 }
 
+TEST(RolloutPlanner, HoldsAReplacementWhileItsCommitIsStillRendered) {
+  const Rendered rendered = Render("r2", "m2");
+  const Released active = Active(4, "m1");
+  ClusterDebt debt;
+  debt.rendering.insert("c2");
+
+  EXPECT_FALSE(PlanRelease(Want("r2", "c2"), &rendered, &active, nullptr, debt)
+                   .has_value());
+  // What is new, or only adds, takes nothing from anybody.
+  EXPECT_TRUE(PlanRelease(Want("r2", "c2"), &rendered, nullptr, nullptr, debt)
+                  .has_value());
+  Rendered more = rendered;
+  more.add_blob_digests("blob-of-m1");
+  EXPECT_TRUE(PlanRelease(Want("r2", "c2"), &more, &active, nullptr, debt)
+                  .has_value());
+  // Another commit's renders are not waited for, nor what has failed.
+  EXPECT_TRUE(PlanRelease(Want("r2", "c3"), &rendered, &active, nullptr, debt)
+                  .has_value());
+  debt.rendering.clear();
+  debt.commits.insert("c2");
+  EXPECT_TRUE(PlanRelease(Want("r2", "c2"), &rendered, &active, nullptr, debt)
+                  .has_value());
+}
+
 TEST(RolloutPlanner, IsGoneOnlyWhenTheAgentSaysSoOfThatGeneration) {
   Released deleting = Active(4, "m1");
   deleting.set_state(Released::STATE_DELETING);
