@@ -55,6 +55,10 @@ constexpr size_t kMaxAuthor = 200;
 constexpr size_t kMaxLink = 4096;
 constexpr size_t kMaxTreeEntries = 100'000;
 constexpr size_t kMaxPackObject = size_t{256} << 20;
+// GIT_OPT_SET_PACK_MAX_OBJECT_SIZE: in the headers since Debian's security
+// update of 1.5.1. A library without it answers -1 and sets nothing; the bytes
+// of a fetch are then the bound.
+constexpr int kSetPackMaxObjectSize = GIT_OPT_SET_OWNER_VALIDATION + 2;
 constexpr ssize_t kObjectCacheBytes = ssize_t{32} << 20;
 constexpr size_t kSaltBytes = 32;
 constexpr int kNamedRefs = 5;
@@ -139,7 +143,7 @@ absl::Status InitLibrary() {
     git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
     git_libgit2_opts(GIT_OPT_ENABLE_FSYNC_GITDIR, 1);
     git_libgit2_opts(GIT_OPT_SET_CACHE_MAX_SIZE, kObjectCacheBytes);
-    git_libgit2_opts(GIT_OPT_SET_PACK_MAX_OBJECT_SIZE, kMaxPackObject);
+    git_libgit2_opts(kSetPackMaxObjectSize, kMaxPackObject);
     git_libgit2_opts(GIT_OPT_SET_USER_AGENT, "flotilla");
     *result = RegisterGitSockets();
   });
