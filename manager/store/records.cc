@@ -105,6 +105,9 @@ std::string DocumentPrefix(absl::string_view workspace,
 std::string SourceKey(absl::string_view workspace, absl::string_view name) {
   return Build(kSourceFamily, {workspace, name});
 }
+std::string ChartKey(absl::string_view workspace, absl::string_view name) {
+  return Build(kChartFamily, {workspace, name});
+}
 std::string BundleBuildKey(absl::string_view workspace,
                            absl::string_view name) {
   return Build(kBundleFamily, {kBuildPart, workspace, name});
@@ -136,6 +139,13 @@ std::string SessionKey(absl::string_view cluster_id) {
 }
 std::string HighWaterKey(absl::string_view cluster_id) {
   return Build(kHighWaterFamily, {cluster_id});
+}
+std::string ValuesKey(absl::string_view cluster_id,
+                      absl::string_view bundle_id) {
+  return Build(kValuesFamily, {cluster_id, bundle_id});
+}
+std::string ValuesPrefix(absl::string_view cluster_id) {
+  return BuildPrefix(kValuesFamily, {cluster_id});
 }
 std::string DesiredKey(absl::string_view cluster_id,
                        absl::string_view bundle_id) {
@@ -175,6 +185,12 @@ absl::StatusOr<DocumentName> ParseDocumentKey(absl::string_view key) {
 absl::StatusOr<SourceName> ParseSourceKey(absl::string_view key) {
   ASSIGN_OR_RETURN(const std::vector<std::string> parts,
                    Split(kSourceFamily, key, 2));
+  return SourceName{parts[0], parts[1]};
+}
+
+absl::StatusOr<SourceName> ParseChartKey(absl::string_view key) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> parts,
+                   Split(kChartFamily, key, 2));
   return SourceName{parts[0], parts[1]};
 }
 

@@ -30,10 +30,12 @@ inline constexpr char kRefusedKey[] = "refused";
 // Prefixes of whole families, as a FamilyWriter and a watch take them.
 inline constexpr char kDocumentFamily[] = "/document/";
 inline constexpr char kSourceFamily[] = "/source/";
+inline constexpr char kChartFamily[] = "/chart/";
 inline constexpr char kBundleFamily[] = "/bundle/";
 inline constexpr char kClusterFamily[] = "/cluster/";
 inline constexpr char kTokenFamily[] = "/token/";
 inline constexpr char kFactsFamily[] = "/facts/";
+inline constexpr char kValuesFamily[] = "/values/";
 inline constexpr char kSessionFamily[] = "/session/";
 inline constexpr char kHighWaterFamily[] = "/highwater/";
 inline constexpr char kDesiredFamily[] = "/desired/";
@@ -56,6 +58,8 @@ std::string DocumentPrefix(absl::string_view workspace,
                            absl::string_view kind);
 // Source.
 std::string SourceKey(absl::string_view workspace, absl::string_view name);
+// ChartSource.
+std::string ChartKey(absl::string_view workspace, absl::string_view name);
 // BundleBuild.
 std::string BundleBuildKey(absl::string_view workspace,
                            absl::string_view name);
@@ -74,6 +78,10 @@ std::string TokenKey(absl::string_view token_id);
 std::string FactsKey(absl::string_view cluster_id);
 std::string SessionKey(absl::string_view cluster_id);
 std::string HighWaterKey(absl::string_view cluster_id);
+// ClusterValues.
+std::string ValuesKey(absl::string_view cluster_id,
+                      absl::string_view bundle_id);
+std::string ValuesPrefix(absl::string_view cluster_id);
 // Desired, Rendered, Released, Observed; the prefixes are all of a cluster.
 std::string DesiredKey(absl::string_view cluster_id,
                        absl::string_view bundle_id);
@@ -100,8 +108,9 @@ struct SourceName {
   std::string workspace;
   std::string name;
 };
-// Keys of Source and of BundleBuild.
+// Keys of Source, of ChartSource and of BundleBuild.
 absl::StatusOr<SourceName> ParseSourceKey(absl::string_view key);
+absl::StatusOr<SourceName> ParseChartKey(absl::string_view key);
 absl::StatusOr<SourceName> ParseBundleBuildKey(absl::string_view key);
 
 // What lies under /bundle/.
@@ -121,8 +130,8 @@ struct ClusterBundle {
   std::string cluster_id;
   std::string bundle_id;
 };
-// `family` is kDesiredFamily, kRenderedFamily, kReleasedFamily or
-// kObservedFamily.
+// `family` is kDesiredFamily, kRenderedFamily, kReleasedFamily,
+// kObservedFamily or kValuesFamily.
 absl::StatusOr<ClusterBundle> ParseClusterBundleKey(absl::string_view family,
                                                     absl::string_view key);
 // The id in keys of kFactsFamily, kSessionFamily, kHighWaterFamily,
