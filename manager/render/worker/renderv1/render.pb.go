@@ -50,8 +50,25 @@ type RenderRequest struct {
 	NowUnixSeconds int64 `protobuf:"varint,9,opt,name=now_unix_seconds,json=nowUnixSeconds,proto3" json:"now_unix_seconds,omitempty"`
 	// Skip values.schema.json.
 	SkipSchemaValidation bool `protobuf:"varint,10,opt,name=skip_schema_validation,json=skipSchemaValidation,proto3" json:"skip_schema_validation,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// What Helm gave, or `objects`, goes through Kustomize; absent: it does not.
+	Kustomize *Kustomize `protobuf:"bytes,11,opt,name=kustomize,proto3" json:"kustomize,omitempty"`
+	// Objects as JSON that go through Kustomize like Helm's; with no `files`
+	// there is no chart.
+	ObjectsJson [][]byte `protobuf:"bytes,12,rep,name=objects_json,json=objectsJson,proto3" json:"objects_json,omitempty"`
+	// Fill `values` in before anything else; absent: they are taken as they are.
+	// With nothing else to do (no files, no kustomize) the answer is
+	// RenderResponse.values_json alone.
+	ValuesTemplate *ValuesTemplate `protobuf:"bytes,13,opt,name=values_template,json=valuesTemplate,proto3" json:"values_template,omitempty"`
+	// Strategic merge patches to do; the answer is RenderResponse.patched.
+	Patches []*Patch `protobuf:"bytes,14,rep,name=patches,proto3" json:"patches,omitempty"`
+	// `getHostByName` gives "" as in Helm; else it is an error, for there is no
+	// network.
+	DisableDns bool `protobuf:"varint,15,opt,name=disable_dns,json=disableDns,proto3" json:"disable_dns,omitempty"`
+	// For each of `objects_json`, the file of the bundle that it came from, for
+	// RenderedObject.source_file; may be shorter.
+	ObjectFiles   []string `protobuf:"bytes,16,rep,name=object_files,json=objectFiles,proto3" json:"object_files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenderRequest) Reset() {
@@ -154,6 +171,261 @@ func (x *RenderRequest) GetSkipSchemaValidation() bool {
 	return false
 }
 
+func (x *RenderRequest) GetKustomize() *Kustomize {
+	if x != nil {
+		return x.Kustomize
+	}
+	return nil
+}
+
+func (x *RenderRequest) GetObjectsJson() [][]byte {
+	if x != nil {
+		return x.ObjectsJson
+	}
+	return nil
+}
+
+func (x *RenderRequest) GetValuesTemplate() *ValuesTemplate {
+	if x != nil {
+		return x.ValuesTemplate
+	}
+	return nil
+}
+
+func (x *RenderRequest) GetPatches() []*Patch {
+	if x != nil {
+		return x.Patches
+	}
+	return nil
+}
+
+func (x *RenderRequest) GetDisableDns() bool {
+	if x != nil {
+		return x.DisableDns
+	}
+	return false
+}
+
+func (x *RenderRequest) GetObjectFiles() []string {
+	if x != nil {
+		return x.ObjectFiles
+	}
+	return nil
+}
+
+// A Kustomize run (spec.md 6.6).
+type Kustomize struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Files of the bundle, names relative to its root.
+	Files []*File `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	// Directory of the kustomization; empty means the root. Without a
+	// `kustomization.yaml` there, objects pass through unchanged.
+	Dir           string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kustomize) Reset() {
+	*x = Kustomize{}
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kustomize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kustomize) ProtoMessage() {}
+
+func (x *Kustomize) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kustomize.ProtoReflect.Descriptor instead.
+func (*Kustomize) Descriptor() ([]byte, []int) {
+	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Kustomize) GetFiles() []*File {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *Kustomize) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+// Templating of values (spec.md 2.4). Labels and annotations that templates
+// may not see are dropped by the worker; with no label left, values are taken
+// as they are.
+type ValuesTemplate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// .ClusterNamespace.
+	ClusterNamespace string `protobuf:"bytes,1,opt,name=cluster_namespace,json=clusterNamespace,proto3" json:"cluster_namespace,omitempty"`
+	// .ClusterName.
+	ClusterName string `protobuf:"bytes,2,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
+	// .ClusterLabels.
+	ClusterLabels map[string]string `protobuf:"bytes,3,rep,name=cluster_labels,json=clusterLabels,proto3" json:"cluster_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// .ClusterAnnotations.
+	ClusterAnnotations map[string]string `protobuf:"bytes,4,rep,name=cluster_annotations,json=clusterAnnotations,proto3" json:"cluster_annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// .ClusterValues, a JSON object; empty means none.
+	ClusterValuesJson []byte `protobuf:"bytes,5,opt,name=cluster_values_json,json=clusterValuesJson,proto3" json:"cluster_values_json,omitempty"`
+	// helm.templateValues.
+	TemplateValues map[string]string `protobuf:"bytes,6,rep,name=template_values,json=templateValues,proto3" json:"template_values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// helm.disablePreProcess: labels are filled in, `${ }` is left alone.
+	LabelsOnly    bool `protobuf:"varint,7,opt,name=labels_only,json=labelsOnly,proto3" json:"labels_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ValuesTemplate) Reset() {
+	*x = ValuesTemplate{}
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ValuesTemplate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ValuesTemplate) ProtoMessage() {}
+
+func (x *ValuesTemplate) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ValuesTemplate.ProtoReflect.Descriptor instead.
+func (*ValuesTemplate) Descriptor() ([]byte, []int) {
+	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ValuesTemplate) GetClusterNamespace() string {
+	if x != nil {
+		return x.ClusterNamespace
+	}
+	return ""
+}
+
+func (x *ValuesTemplate) GetClusterName() string {
+	if x != nil {
+		return x.ClusterName
+	}
+	return ""
+}
+
+func (x *ValuesTemplate) GetClusterLabels() map[string]string {
+	if x != nil {
+		return x.ClusterLabels
+	}
+	return nil
+}
+
+func (x *ValuesTemplate) GetClusterAnnotations() map[string]string {
+	if x != nil {
+		return x.ClusterAnnotations
+	}
+	return nil
+}
+
+func (x *ValuesTemplate) GetClusterValuesJson() []byte {
+	if x != nil {
+		return x.ClusterValuesJson
+	}
+	return nil
+}
+
+func (x *ValuesTemplate) GetTemplateValues() map[string]string {
+	if x != nil {
+		return x.TemplateValues
+	}
+	return nil
+}
+
+func (x *ValuesTemplate) GetLabelsOnly() bool {
+	if x != nil {
+		return x.LabelsOnly
+	}
+	return false
+}
+
+// One strategic merge patch (spec.md 6.7).
+type Patch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The object, JSON.
+	OriginalJson []byte `protobuf:"bytes,1,opt,name=original_json,json=originalJson,proto3" json:"original_json,omitempty"`
+	// The patch, JSON.
+	PatchJson     []byte `protobuf:"bytes,2,opt,name=patch_json,json=patchJson,proto3" json:"patch_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Patch) Reset() {
+	*x = Patch{}
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Patch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Patch) ProtoMessage() {}
+
+func (x *Patch) ProtoReflect() protoreflect.Message {
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Patch.ProtoReflect.Descriptor instead.
+func (*Patch) Descriptor() ([]byte, []int) {
+	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Patch) GetOriginalJson() []byte {
+	if x != nil {
+		return x.OriginalJson
+	}
+	return nil
+}
+
+func (x *Patch) GetPatchJson() []byte {
+	if x != nil {
+		return x.PatchJson
+	}
+	return nil
+}
+
 // One file of a chart.
 type File struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -167,7 +439,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_flotilla_render_v1_render_proto_msgTypes[1]
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -179,7 +451,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_render_v1_render_proto_msgTypes[1]
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -192,7 +464,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{1}
+	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *File) GetName() string {
@@ -223,14 +495,22 @@ type RenderResponse struct {
 	// A template mentions `.Capabilities`: the result depends on the facts.
 	UsesCapabilities bool `protobuf:"varint,5,opt,name=uses_capabilities,json=usesCapabilities,proto3" json:"uses_capabilities,omitempty"`
 	// A random function was called: the result depends on `random_seed`.
-	UsesRandom    bool `protobuf:"varint,6,opt,name=uses_random,json=usesRandom,proto3" json:"uses_random,omitempty"`
+	UsesRandom bool `protobuf:"varint,6,opt,name=uses_random,json=usesRandom,proto3" json:"uses_random,omitempty"`
+	// Values after templating, a JSON object; with RenderRequest.values_template.
+	ValuesJson []byte `protobuf:"bytes,7,opt,name=values_json,json=valuesJson,proto3" json:"values_json,omitempty"`
+	// Results of RenderRequest.patches, in order; of kinds that are not built
+	// in, a JSON merge patch (RFC 7386) was done.
+	Patched [][]byte `protobuf:"bytes,8,rep,name=patched,proto3" json:"patched,omitempty"`
+	// `now` or a function that means it was called: the result depends on
+	// `now_unix_seconds`.
+	UsesNow       bool `protobuf:"varint,9,opt,name=uses_now,json=usesNow,proto3" json:"uses_now,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenderResponse) Reset() {
 	*x = RenderResponse{}
-	mi := &file_flotilla_render_v1_render_proto_msgTypes[2]
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -242,7 +522,7 @@ func (x *RenderResponse) String() string {
 func (*RenderResponse) ProtoMessage() {}
 
 func (x *RenderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_render_v1_render_proto_msgTypes[2]
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -255,7 +535,7 @@ func (x *RenderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderResponse.ProtoReflect.Descriptor instead.
 func (*RenderResponse) Descriptor() ([]byte, []int) {
-	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{2}
+	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RenderResponse) GetId() uint64 {
@@ -300,6 +580,27 @@ func (x *RenderResponse) GetUsesRandom() bool {
 	return false
 }
 
+func (x *RenderResponse) GetValuesJson() []byte {
+	if x != nil {
+		return x.ValuesJson
+	}
+	return nil
+}
+
+func (x *RenderResponse) GetPatched() [][]byte {
+	if x != nil {
+		return x.Patched
+	}
+	return nil
+}
+
+func (x *RenderResponse) GetUsesNow() bool {
+	if x != nil {
+		return x.UsesNow
+	}
+	return false
+}
+
 // One object.
 type RenderedObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -308,14 +609,17 @@ type RenderedObject struct {
 	// File that it came from, relative to the chart's root.
 	SourceFile string `protobuf:"bytes,2,opt,name=source_file,json=sourceFile,proto3" json:"source_file,omitempty"`
 	// From `crds/`: shipped and never pruned.
-	Crd           bool `protobuf:"varint,3,opt,name=crd,proto3" json:"crd,omitempty"`
+	Crd bool `protobuf:"varint,3,opt,name=crd,proto3" json:"crd,omitempty"`
+	// `source_file` is relative to the root of Kustomize.files instead, or one of
+	// RenderRequest.object_files.
+	FromBundle    bool `protobuf:"varint,4,opt,name=from_bundle,json=fromBundle,proto3" json:"from_bundle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenderedObject) Reset() {
 	*x = RenderedObject{}
-	mi := &file_flotilla_render_v1_render_proto_msgTypes[3]
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +631,7 @@ func (x *RenderedObject) String() string {
 func (*RenderedObject) ProtoMessage() {}
 
 func (x *RenderedObject) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_render_v1_render_proto_msgTypes[3]
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +644,7 @@ func (x *RenderedObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderedObject.ProtoReflect.Descriptor instead.
 func (*RenderedObject) Descriptor() ([]byte, []int) {
-	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{3}
+	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RenderedObject) GetJson() []byte {
@@ -364,6 +668,13 @@ func (x *RenderedObject) GetCrd() bool {
 	return false
 }
 
+func (x *RenderedObject) GetFromBundle() bool {
+	if x != nil {
+		return x.FromBundle
+	}
+	return false
+}
+
 // An error or a warning.
 type RenderError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -372,14 +683,17 @@ type RenderError struct {
 	// File relative to the chart's root; empty where there is none.
 	File string `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
 	// Line from 1; 0 where there is none.
-	Line          uint32 `protobuf:"varint,3,opt,name=line,proto3" json:"line,omitempty"`
+	Line uint32 `protobuf:"varint,3,opt,name=line,proto3" json:"line,omitempty"`
+	// `file` is relative to the root of Kustomize.files instead, or one of
+	// RenderRequest.object_files.
+	FromBundle    bool `protobuf:"varint,4,opt,name=from_bundle,json=fromBundle,proto3" json:"from_bundle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenderError) Reset() {
 	*x = RenderError{}
-	mi := &file_flotilla_render_v1_render_proto_msgTypes[4]
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +705,7 @@ func (x *RenderError) String() string {
 func (*RenderError) ProtoMessage() {}
 
 func (x *RenderError) ProtoReflect() protoreflect.Message {
-	mi := &file_flotilla_render_v1_render_proto_msgTypes[4]
+	mi := &file_flotilla_render_v1_render_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +718,7 @@ func (x *RenderError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderError.ProtoReflect.Descriptor instead.
 func (*RenderError) Descriptor() ([]byte, []int) {
-	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{4}
+	return file_flotilla_render_v1_render_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RenderError) GetMessage() string {
@@ -428,11 +742,18 @@ func (x *RenderError) GetLine() uint32 {
 	return 0
 }
 
+func (x *RenderError) GetFromBundle() bool {
+	if x != nil {
+		return x.FromBundle
+	}
+	return false
+}
+
 var File_flotilla_render_v1_render_proto protoreflect.FileDescriptor
 
 const file_flotilla_render_v1_render_proto_rawDesc = "" +
 	"\n" +
-	"\x1fflotilla/render/v1/render.proto\x12\x12flotilla.render.v1\"\xf8\x02\n" +
+	"\x1fflotilla/render/v1/render.proto\x12\x12flotilla.render.v1\"\x9e\x05\n" +
 	"\rRenderRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12.\n" +
 	"\x05files\x18\x02 \x03(\v2\x18.flotilla.render.v1.FileR\x05files\x12!\n" +
@@ -446,10 +767,42 @@ const file_flotilla_render_v1_render_proto_rawDesc = "" +
 	"randomSeed\x12(\n" +
 	"\x10now_unix_seconds\x18\t \x01(\x03R\x0enowUnixSeconds\x124\n" +
 	"\x16skip_schema_validation\x18\n" +
-	" \x01(\bR\x14skipSchemaValidation\"4\n" +
+	" \x01(\bR\x14skipSchemaValidation\x12;\n" +
+	"\tkustomize\x18\v \x01(\v2\x1d.flotilla.render.v1.KustomizeR\tkustomize\x12!\n" +
+	"\fobjects_json\x18\f \x03(\fR\vobjectsJson\x12K\n" +
+	"\x0fvalues_template\x18\r \x01(\v2\".flotilla.render.v1.ValuesTemplateR\x0evaluesTemplate\x123\n" +
+	"\apatches\x18\x0e \x03(\v2\x19.flotilla.render.v1.PatchR\apatches\x12\x1f\n" +
+	"\vdisable_dns\x18\x0f \x01(\bR\n" +
+	"disableDns\x12!\n" +
+	"\fobject_files\x18\x10 \x03(\tR\vobjectFiles\"M\n" +
+	"\tKustomize\x12.\n" +
+	"\x05files\x18\x01 \x03(\v2\x18.flotilla.render.v1.FileR\x05files\x12\x10\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dir\"\xa9\x05\n" +
+	"\x0eValuesTemplate\x12+\n" +
+	"\x11cluster_namespace\x18\x01 \x01(\tR\x10clusterNamespace\x12!\n" +
+	"\fcluster_name\x18\x02 \x01(\tR\vclusterName\x12\\\n" +
+	"\x0ecluster_labels\x18\x03 \x03(\v25.flotilla.render.v1.ValuesTemplate.ClusterLabelsEntryR\rclusterLabels\x12k\n" +
+	"\x13cluster_annotations\x18\x04 \x03(\v2:.flotilla.render.v1.ValuesTemplate.ClusterAnnotationsEntryR\x12clusterAnnotations\x12.\n" +
+	"\x13cluster_values_json\x18\x05 \x01(\fR\x11clusterValuesJson\x12_\n" +
+	"\x0ftemplate_values\x18\x06 \x03(\v26.flotilla.render.v1.ValuesTemplate.TemplateValuesEntryR\x0etemplateValues\x12\x1f\n" +
+	"\vlabels_only\x18\a \x01(\bR\n" +
+	"labelsOnly\x1a@\n" +
+	"\x12ClusterLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aE\n" +
+	"\x17ClusterAnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
+	"\x13TemplateValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"K\n" +
+	"\x05Patch\x12#\n" +
+	"\roriginal_json\x18\x01 \x01(\fR\foriginalJson\x12\x1d\n" +
+	"\n" +
+	"patch_json\x18\x02 \x01(\fR\tpatchJson\"4\n" +
 	"\x04File\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\fR\acontent\"\xa0\x02\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\"\xf6\x02\n" +
 	"\x0eRenderResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12<\n" +
 	"\aobjects\x18\x02 \x03(\v2\".flotilla.render.v1.RenderedObjectR\aobjects\x125\n" +
@@ -457,16 +810,24 @@ const file_flotilla_render_v1_render_proto_rawDesc = "" +
 	"\bwarnings\x18\x04 \x03(\v2\x1f.flotilla.render.v1.RenderErrorR\bwarnings\x12+\n" +
 	"\x11uses_capabilities\x18\x05 \x01(\bR\x10usesCapabilities\x12\x1f\n" +
 	"\vuses_random\x18\x06 \x01(\bR\n" +
-	"usesRandom\"W\n" +
+	"usesRandom\x12\x1f\n" +
+	"\vvalues_json\x18\a \x01(\fR\n" +
+	"valuesJson\x12\x18\n" +
+	"\apatched\x18\b \x03(\fR\apatched\x12\x19\n" +
+	"\buses_now\x18\t \x01(\bR\ausesNow\"x\n" +
 	"\x0eRenderedObject\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\fR\x04json\x12\x1f\n" +
 	"\vsource_file\x18\x02 \x01(\tR\n" +
 	"sourceFile\x12\x10\n" +
-	"\x03crd\x18\x03 \x01(\bR\x03crd\"O\n" +
+	"\x03crd\x18\x03 \x01(\bR\x03crd\x12\x1f\n" +
+	"\vfrom_bundle\x18\x04 \x01(\bR\n" +
+	"fromBundle\"p\n" +
 	"\vRenderError\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x12\x12\n" +
-	"\x04line\x18\x03 \x01(\rR\x04lineb\x06proto3"
+	"\x04line\x18\x03 \x01(\rR\x04line\x12\x1f\n" +
+	"\vfrom_bundle\x18\x04 \x01(\bR\n" +
+	"fromBundleb\x06proto3"
 
 var (
 	file_flotilla_render_v1_render_proto_rawDescOnce sync.Once
@@ -480,24 +841,37 @@ func file_flotilla_render_v1_render_proto_rawDescGZIP() []byte {
 	return file_flotilla_render_v1_render_proto_rawDescData
 }
 
-var file_flotilla_render_v1_render_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_flotilla_render_v1_render_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_flotilla_render_v1_render_proto_goTypes = []any{
 	(*RenderRequest)(nil),  // 0: flotilla.render.v1.RenderRequest
-	(*File)(nil),           // 1: flotilla.render.v1.File
-	(*RenderResponse)(nil), // 2: flotilla.render.v1.RenderResponse
-	(*RenderedObject)(nil), // 3: flotilla.render.v1.RenderedObject
-	(*RenderError)(nil),    // 4: flotilla.render.v1.RenderError
+	(*Kustomize)(nil),      // 1: flotilla.render.v1.Kustomize
+	(*ValuesTemplate)(nil), // 2: flotilla.render.v1.ValuesTemplate
+	(*Patch)(nil),          // 3: flotilla.render.v1.Patch
+	(*File)(nil),           // 4: flotilla.render.v1.File
+	(*RenderResponse)(nil), // 5: flotilla.render.v1.RenderResponse
+	(*RenderedObject)(nil), // 6: flotilla.render.v1.RenderedObject
+	(*RenderError)(nil),    // 7: flotilla.render.v1.RenderError
+	nil,                    // 8: flotilla.render.v1.ValuesTemplate.ClusterLabelsEntry
+	nil,                    // 9: flotilla.render.v1.ValuesTemplate.ClusterAnnotationsEntry
+	nil,                    // 10: flotilla.render.v1.ValuesTemplate.TemplateValuesEntry
 }
 var file_flotilla_render_v1_render_proto_depIdxs = []int32{
-	1, // 0: flotilla.render.v1.RenderRequest.files:type_name -> flotilla.render.v1.File
-	3, // 1: flotilla.render.v1.RenderResponse.objects:type_name -> flotilla.render.v1.RenderedObject
-	4, // 2: flotilla.render.v1.RenderResponse.error:type_name -> flotilla.render.v1.RenderError
-	4, // 3: flotilla.render.v1.RenderResponse.warnings:type_name -> flotilla.render.v1.RenderError
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4,  // 0: flotilla.render.v1.RenderRequest.files:type_name -> flotilla.render.v1.File
+	1,  // 1: flotilla.render.v1.RenderRequest.kustomize:type_name -> flotilla.render.v1.Kustomize
+	2,  // 2: flotilla.render.v1.RenderRequest.values_template:type_name -> flotilla.render.v1.ValuesTemplate
+	3,  // 3: flotilla.render.v1.RenderRequest.patches:type_name -> flotilla.render.v1.Patch
+	4,  // 4: flotilla.render.v1.Kustomize.files:type_name -> flotilla.render.v1.File
+	8,  // 5: flotilla.render.v1.ValuesTemplate.cluster_labels:type_name -> flotilla.render.v1.ValuesTemplate.ClusterLabelsEntry
+	9,  // 6: flotilla.render.v1.ValuesTemplate.cluster_annotations:type_name -> flotilla.render.v1.ValuesTemplate.ClusterAnnotationsEntry
+	10, // 7: flotilla.render.v1.ValuesTemplate.template_values:type_name -> flotilla.render.v1.ValuesTemplate.TemplateValuesEntry
+	6,  // 8: flotilla.render.v1.RenderResponse.objects:type_name -> flotilla.render.v1.RenderedObject
+	7,  // 9: flotilla.render.v1.RenderResponse.error:type_name -> flotilla.render.v1.RenderError
+	7,  // 10: flotilla.render.v1.RenderResponse.warnings:type_name -> flotilla.render.v1.RenderError
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_flotilla_render_v1_render_proto_init() }
@@ -511,7 +885,7 @@ func file_flotilla_render_v1_render_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flotilla_render_v1_render_proto_rawDesc), len(file_flotilla_render_v1_render_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
