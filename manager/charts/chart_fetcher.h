@@ -18,6 +18,7 @@
 namespace flotilla::manager {
 
 // What is sent to the host of `ChartRequest::repo` or `chart` and to no other.
+// See chart_credentials.h for where they come from.
 struct ChartCredentials {
   std::string username;
   std::string password;
@@ -30,6 +31,12 @@ struct ChartCredentials {
   // Where they come from, for messages: "Secret w/helm-creds". Empty when
   // there are none.
   std::string name;
+  // Added to the error of a download that was refused, such as that
+  // spec.helmRepoURLRegex keeps credentials back. Empty: nothing to say.
+  std::string hint;
+  // With ChartRequest::chart_yaml: the dependencies' repositories that user
+  // and password may be sent to; the TLS settings count for all of them.
+  std::vector<std::string> dependency_repos;
 };
 
 struct ChartRequest {
