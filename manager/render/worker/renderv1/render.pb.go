@@ -686,7 +686,10 @@ type RenderError struct {
 	Line uint32 `protobuf:"varint,3,opt,name=line,proto3" json:"line,omitempty"`
 	// `file` is relative to the root of Kustomize.files instead, or one of
 	// RenderRequest.object_files.
-	FromBundle    bool `protobuf:"varint,4,opt,name=from_bundle,json=fromBundle,proto3" json:"from_bundle,omitempty"`
+	FromBundle bool `protobuf:"varint,4,opt,name=from_bundle,json=fromBundle,proto3" json:"from_bundle,omitempty"`
+	// Of the request's part that it is about: "helm.values.a.b[0]",
+	// "helm.templateValues.c", "patches[2]"; empty where there is none.
+	Path          string `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -747,6 +750,13 @@ func (x *RenderError) GetFromBundle() bool {
 		return x.FromBundle
 	}
 	return false
+}
+
+func (x *RenderError) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
 }
 
 var File_flotilla_render_v1_render_proto protoreflect.FileDescriptor
@@ -821,13 +831,14 @@ const file_flotilla_render_v1_render_proto_rawDesc = "" +
 	"sourceFile\x12\x10\n" +
 	"\x03crd\x18\x03 \x01(\bR\x03crd\x12\x1f\n" +
 	"\vfrom_bundle\x18\x04 \x01(\bR\n" +
-	"fromBundle\"p\n" +
+	"fromBundle\"\x84\x01\n" +
 	"\vRenderError\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x03 \x01(\rR\x04line\x12\x1f\n" +
 	"\vfrom_bundle\x18\x04 \x01(\bR\n" +
-	"fromBundleb\x06proto3"
+	"fromBundle\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04pathb\x06proto3"
 
 var (
 	file_flotilla_render_v1_render_proto_rawDescOnce sync.Once
