@@ -54,6 +54,9 @@ int main(int argc, char** argv) {
   app.add_option("--admin-listen", options.admin_listen,
                  "Address for people; loopback only")
       ->capture_default_str();
+  app.add_option("--webhook-listen", options.webhook_listen,
+                 "Address for webhooks of Git servers, plain HTTP; none when "
+                 "absent");
   app.add_option("--render-worker", options.render_worker,
                  "Program that renders charts");
   app.add_option("--log-format", log_format, "text or json")
@@ -100,6 +103,11 @@ int main(int argc, char** argv) {
                        << ", people to port " << (*process)->admin_port()
                        << " of " << options.admin_listen << ", data in "
                        << options.data_dir;
+    if ((*process)->webhook_port() != 0) {
+      FLOTILLA_LOG(INFO) << "webhooks are taken at port "
+                         << (*process)->webhook_port() << " of "
+                         << options.webhook_listen;
+    }
     loop.RunUntilStopped();
   }
   return code;

@@ -11,6 +11,7 @@
 #include "common/blob/directory_blob_store.h"
 #include "common/crypto/private_file.h"
 #include "common/crypto/sealed_box.h"
+#include "common/http/http_server.h"
 #include "common/log/log.h"
 #include "common/rpc/server.h"
 #include "common/status/status_macros.h"
@@ -37,6 +38,7 @@
 #include "manager/stream/identity_registry.h"
 #include "manager/stream/session_hub.h"
 #include "manager/targeting/targeting_controller.h"
+#include "manager/webhook/webhook_receiver.h"
 
 namespace flotilla::manager {
 namespace {
@@ -46,6 +48,7 @@ constexpr size_t kRandomKeyBytes = 32;
 // Half of the threads that there are for it, see main.cc.
 constexpr size_t kFetchesPerGitServer = 4;
 constexpr int kMaxAdminBytes = 64 << 20;
+constexpr size_t kMaxWebhookBytes = 5 << 20;
 
 absl::Status MakeDirectory(const std::string& path) {
   std::error_code error;
@@ -128,6 +131,7 @@ struct ManagerProcess::Parts {
 
   std::optional<DocumentRegistry> documents;
   std::optional<GitPoller> poller;
+  std::optional<WebhookReceiver> webhooks;
   std::optional<BundleController> bundles;
   std::optional<TargetingController> targeting;
   std::optional<WorkerRenderer> renderer;
@@ -142,6 +146,7 @@ struct ManagerProcess::Parts {
   std::optional<AdminService> admin_service;
   std::unique_ptr<RpcServer> agent_server;
   std::unique_ptr<RpcServer> admin_server;
+  std::unique_ptr<HttpServer> webhook_server;
 
   void BuildStages(const ManagerOptions& options);
   absl::Status StartServers(const ManagerOptions& options);
@@ -166,6 +171,15 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
                  [this](const storage::v1::SecretSpec& secret) {
                    return OpenSecret(*box, secret);
                  });
+  webhooks.emplace(
+      loop, *store,
+      [this](const storage::v1::SecretSpec& secret) {
+        return OpenSecret(*box, secret);
+      },
+      [this](const std::string& workspace, const std::string& name) {
+        poller->SyncNow(workspace, name,
+                        [](const absl::StatusOr<GitPoller::SyncResult>&) {});
+      });
   bundles.emplace(loop, workers, *store, FamilyWriter(*store, kBundleFamily),
                   *blobs, *git, world.random);
   targeting.emplace(loop, *store, FamilyWriter(*store, kDesiredFamily));
@@ -227,6 +241,29 @@ absl::Status ManagerProcess::Parts::StartServers(
   ASSIGN_OR_RETURN(admin_server, RpcServer::Start(world.loop, people,
                                                   {&*admin_service}));
 
+  if (!options.webhook_listen.empty()) {
+    HttpServerOptions hooks;
+    hooks.address = options.webhook_listen;
+    hooks.max_body_bytes = kMaxWebhookBytes;
+    ASSIGN_OR_RETURN(
+        webhook_server,
+        HttpServer::Start(
+            world.loop, hooks,
+            [this](HttpRequest request, HttpServer::Respond respond) {
+              HttpResponse response;
+              if (request.method == "POST") {
+                WebhookAnswer answer =
+                    webhooks->Receive(request.headers, request.body);
+                response.status = answer.status;
+                response.body = answer.text + "\n";
+              } else {
+                response.status = 405;
+                response.body = "webhooks are sent here by POST\n";
+              }
+              respond(std::move(response));
+            }));
+  }
+
   // Last: once agents connect, only a running loop can let go of them.
   agent_service.emplace(world.loop, *hub, *enrolment);
   ServerOptions agents;
@@ -271,6 +308,11 @@ ManagerProcess::ManagerProcess(std::unique_ptr<Parts> parts)
 ManagerProcess::~ManagerProcess() { parts_->git->CutAll(); }
 
 int ManagerProcess::agent_port() const { return parts_->agent_server->port(); }
+
+int ManagerProcess::webhook_port() const {
+  return parts_->webhook_server == nullptr ? 0
+                                           : parts_->webhook_server->port();
+}
 
 int ManagerProcess::admin_port() const { return parts_->admin_server->port(); }
 

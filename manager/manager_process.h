@@ -30,6 +30,8 @@ struct ManagerOptions {
   std::string listen = "127.0.0.1:7443";
   // Of the admin listener; loopback only.
   std::string admin_listen = "127.0.0.1:7444";
+  // Of the listener for webhooks over plain HTTP; empty: there is none.
+  std::string webhook_listen;
   // The render worker's program.
   std::string render_worker;
 };
@@ -58,6 +60,8 @@ class ManagerProcess {
 
   int agent_port() const;
   int admin_port() const;
+  // 0 when there is no listener for webhooks.
+  int webhook_port() const;
 
   // Says goodbye to agents and ends all calls; `done` runs on the loop.
   // REQUIRES: called once, before destruction, while the loop runs.

@@ -249,34 +249,18 @@ void DocumentRegistry::Apply(std::vector<ParsedDocument> documents,
 
 bool DocumentRegistry::SameSpec(const ParsedDocument& wanted,
                                 const Document& stored) const {
-  Document plain;
-  plain.set_workspace(stored.workspace());
-  plain.set_kind(stored.kind());
-  plain.set_name(stored.name());
-  *plain.mutable_labels() = stored.labels();
-  switch (stored.spec_case()) {
-    case Document::kGitRepo:
-      *plain.mutable_git_repo() = stored.git_repo();
-      break;
-    case Document::kCluster:
-      *plain.mutable_cluster() = stored.cluster();
-      break;
-    case Document::kClusterGroup:
-      *plain.mutable_cluster_group() = stored.cluster_group();
-      break;
-    case Document::kBundle:
-      *plain.mutable_bundle() = stored.bundle();
-      break;
-    case Document::kSecret: {
-      absl::StatusOr<std::string> data = OpenSecret(box_, stored.secret());
-      if (!data.ok() || *data != SerializeRecord(wanted.secret_data)) {
-        return false;
-      }
-      plain.mutable_secret()->set_type(stored.secret().type());
-      break;
-    }
-    case Document::SPEC_NOT_SET:
+  if (stored.spec_case() == Document::SPEC_NOT_SET) return false;
+  Document plain = stored;
+  plain.clear_uid();
+  plain.clear_generation();
+  plain.clear_create_time();
+  plain.clear_delete_time();
+  if (stored.has_secret()) {
+    absl::StatusOr<std::string> data = OpenSecret(box_, stored.secret());
+    if (!data.ok() || *data != SerializeRecord(wanted.secret_data)) {
       return false;
+    }
+    plain.mutable_secret()->clear_sealed();
   }
   return SerializeRecord(plain) == SerializeRecord(wanted.document);
 }

@@ -13,7 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "common/crypto/hmac_sha1.h"
+#include "common/crypto/hmac.h"
 #include "common/crypto/sha256.h"
 
 namespace flotilla::manager {

@@ -10,7 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "common/crypto/hmac_sha1.h"
+#include "common/crypto/hmac.h"
 #include "common/status/status_matchers.h"
 
 namespace flotilla::manager {
