@@ -127,7 +127,7 @@ func (c *certificates) issue(function, name string, ips, dns []any, days int, ca
 	leaf := &x509.Certificate{
 		SerialNumber:          new(big.Int).SetBytes(serial),
 		Subject:               pkix.Name{CommonName: name},
-		NotBefore:             c.world.now,
+		NotBefore:             c.world.theTime(),
 		NotAfter:              c.world.now.Add(24 * time.Hour * time.Duration(days)),
 		KeyUsage:              x509.KeyUsageKeyEncipherment | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},

@@ -19,6 +19,10 @@ type problem struct {
 	file    string
 	line    int
 	message string
+	// File is the bundle's, not the chart's.
+	fromBundle bool
+	// Of a value, such as "helm.values.a"; "" where there is none.
+	path string
 }
 
 func (p *problem) Error() string { return p.message }
@@ -33,9 +37,11 @@ func (p *problem) proto() *renderv1.RenderError {
 		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
 	}
 	return &renderv1.RenderError{
-		Message: message,
-		File:    strings.ToValidUTF8(p.file, "?"),
-		Line:    uint32(max(p.line, 0)),
+		Message:    message,
+		File:       strings.ToValidUTF8(p.file, "?"),
+		Line:       uint32(max(p.line, 0)),
+		FromBundle: p.fromBundle,
+		Path:       strings.ToValidUTF8(p.path, "?"),
 	}
 }
 
@@ -52,6 +58,8 @@ var (
 	calling  = regexp.MustCompile(`error calling (\w+): `)
 	quoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`)
 	backtick = regexp.MustCompile("`[^`]*`?")
+	// As Go words a template that ranges over something else than a list.
+	rangedOver = regexp.MustCompile(`(?s)(range can't iterate over ).*`)
 )
 
 // templateProblem turns an error of Helm's engine into one with file and line
@@ -119,14 +127,26 @@ func relative(template, chart string) string {
 	return strings.TrimPrefix(template, chart+"/")
 }
 
+// hideValues hides what the text may quote of values.
 func hideValues(text string) string {
 	text = tplText.ReplaceAllString(text, "$1 a text")
+	text = rangedOver.ReplaceAllString(text, "${1}this value")
 	for _, m := range calling.FindAllStringSubmatchIndex(text, -1) {
 		switch text[m[2]:m[3]] {
 		case "include", "tpl", "template":
 			continue
 		}
-		return text[:m[1]] + quoted.ReplaceAllString(text[m[1]:], "(a value)")
+		return text[:m[1]] + hideQuoted(text[m[1]:])
 	}
 	return text
+}
+
+func hideQuoted(text string) string {
+	text = quoted.ReplaceAllString(text, "(a value)")
+	return backtick.ReplaceAllString(text, "(a value)")
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }

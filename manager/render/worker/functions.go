@@ -35,7 +35,10 @@ type world struct {
 
 	calls      map[string]int
 	usedRandom bool
+	usedNow    bool
 	lookups    int
+	// getHostByName gives "" as Helm's, not an error.
+	disableDNS bool
 	warnings   []string
 }
 
@@ -86,6 +89,21 @@ func (w *world) with(f func() string, function string, args ...any) (string, err
 	return f(), nil
 }
 
+// theTime is what `now` gives.
+func (w *world) theTime() time.Time {
+	w.usedNow = true
+	return w.now
+}
+
+// sprig gives Sprig's functions with ours over them.
+func (w *world) sprig() template.FuncMap {
+	all := sprig.TxtFuncMap()
+	for name, f := range w.functions() {
+		all[name] = f
+	}
+	return all
+}
+
 // functions override Helm's and Sprig's.
 func (w *world) functions() template.FuncMap {
 	original := sprig.TxtFuncMap()
@@ -108,12 +126,15 @@ func (w *world) functions() template.FuncMap {
 			return map[string]any{}, nil
 		},
 		"getHostByName": func(string) (string, error) {
-			return "", errors.New("there is no network while a chart is rendered")
+			if w.disableDNS {
+				return "", nil
+			}
+			return "", errors.New("there is no network while a chart is rendered: with helm.disableDNS: true it gives an empty text, as in Helm")
 		},
 
-		"now": func() time.Time { return w.now },
+		"now": w.theTime,
 		"ago": func(date any) string {
-			return w.now.Sub(w.timeOf(date)).Round(time.Second).String()
+			return w.theTime().Sub(w.timeOf(date)).Round(time.Second).String()
 		},
 		"date": func(layout string, date any) string {
 			return dateInZone(layout, w.timeOf(date), "UTC")
@@ -132,7 +153,7 @@ func (w *world) functions() template.FuncMap {
 		},
 		"durationRound": func(duration any) string {
 			if t, ok := duration.(time.Time); ok {
-				return durationRound(int64(w.now.Sub(t)))
+				return durationRound(int64(w.theTime().Sub(t)))
 			}
 			return durationRound(duration)
 		},
@@ -200,7 +221,7 @@ func (w *world) timeOf(date any) time.Time {
 	case int32:
 		return time.Unix(int64(d), 0)
 	default:
-		return w.now
+		return w.theTime()
 	}
 }
 

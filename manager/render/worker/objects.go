@@ -161,7 +161,12 @@ func splitDocuments(content string) []document {
 	return docs
 }
 
-var outputLine = regexp.MustCompile(`line (\d+)`)
+var (
+	outputLine = regexp.MustCompile(`line (\d+)`)
+	// An alias or a key that is no text may be a value.
+	anchorName  = regexp.MustCompile(`anchor '[^']*'`)
+	keyAndValue = regexp.MustCompile(`(?s), key: .*, value: .*`)
+)
 
 // outputProblem words an error of the YAML reader with lines of the whole
 // output, and without values.
@@ -171,6 +176,8 @@ func outputProblem(err error, first int) string {
 	text = strings.TrimPrefix(text, "unmarshal errors:")
 	text = strings.Join(strings.Fields(text), " ")
 	text = backtick.ReplaceAllString(text, "a value")
+	text = anchorName.ReplaceAllString(text, "anchor (a value)")
+	text = keyAndValue.ReplaceAllString(text, "")
 	return outputLine.ReplaceAllStringFunc(text, func(s string) string {
 		n, _ := strconv.Atoi(strings.TrimPrefix(s, "line "))
 		return "line " + strconv.Itoa(n+first-1)

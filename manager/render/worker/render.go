@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"sync/atomic"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
@@ -34,11 +35,64 @@ func render(request *renderv1.RenderRequest) *renderv1.RenderResponse {
 	return response
 }
 
+// stage is what the worker does now, for the watch over its time.
+var stage atomic.Value
+
 func renderInto(request *renderv1.RenderRequest, response *renderv1.RenderResponse) error {
+	values := request.ValuesJson
+	if request.ValuesTemplate != nil {
+		stage.Store("filling in helm.values")
+		filled, err := fillValues(request, response)
+		if err != nil {
+			return err
+		}
+		response.ValuesJson = filled
+		values = filled
+	}
+	if len(request.Files) > 0 {
+		stage.Store("rendering the chart")
+		if err := renderChart(request, values, response); err != nil {
+			return err
+		}
+	}
+	for i, object := range request.ObjectsJson {
+		given := &renderv1.RenderedObject{Json: object, FromBundle: true}
+		if i < len(request.ObjectFiles) {
+			given.SourceFile = request.ObjectFiles[i]
+		}
+		response.Objects = append(response.Objects, given)
+	}
+	if request.Kustomize != nil {
+		stage.Store("running Kustomize")
+		objects, warnings, err := kustomize(request.Kustomize, response.Objects)
+		for _, w := range warnings {
+			response.Warnings = append(response.Warnings, w.proto())
+		}
+		if err != nil {
+			return err
+		}
+		response.Objects = objects
+	}
+	for i, patch := range request.Patches {
+		stage.Store("patching objects")
+		patched, err := applyPatch(patch)
+		if err != nil {
+			return &problem{message: err.Error(), path: fmt.Sprintf("patches[%d]", i)}
+		}
+		response.Patched = append(response.Patched, patched)
+	}
+	return nil
+}
+
+// renderChart appends the objects of the chart to the response.
+func renderChart(request *renderv1.RenderRequest, valuesJSON []byte, response *renderv1.RenderResponse) error {
 	values := map[string]any{}
-	if len(request.ValuesJson) > 0 {
+	if len(valuesJSON) > 0 {
+		if nesting(valuesJSON) > maxValuesNesting {
+			return valueProblem(valuesPath, "the values are nested deeper than %d", maxValuesNesting)
+		}
 		// Numbers become float64, as everywhere in Helm.
-		if err := json.Unmarshal(request.ValuesJson, &values); err != nil || values == nil {
+		if err := json.Unmarshal(valuesJSON, &values); err != nil || values == nil {
 			return problemAt("", 0, "the values are not a JSON object")
 		}
 	}
@@ -46,7 +100,7 @@ func renderInto(request *renderv1.RenderRequest, response *renderv1.RenderRespon
 	if err != nil {
 		return err
 	}
-	response.UsesCapabilities = usesCapabilities(c, request.ValuesJson)
+	response.UsesCapabilities = usesCapabilities(c, valuesJSON)
 	if c.Metadata.Deprecated {
 		response.Warnings = append(response.Warnings, problemAt("Chart.yaml", 0, "the chart says that it is deprecated").proto())
 	}
@@ -83,8 +137,10 @@ func renderInto(request *renderv1.RenderRequest, response *renderv1.RenderRespon
 	}
 
 	world := newWorld(request.RandomSeed, request.NowUnixSeconds)
+	world.disableDNS = request.DisableDns
 	rendered, err := engine.Engine{CustomTemplateFuncs: world.functions()}.Render(c, all)
-	response.UsesRandom = world.usedRandom
+	response.UsesRandom = response.UsesRandom || world.usedRandom
+	response.UsesNow = response.UsesNow || world.usedNow
 	if world.lookups > 0 {
 		for _, w := range lookupWarnings(c) {
 			response.Warnings = append(response.Warnings, w.proto())
@@ -129,7 +185,7 @@ func renderInto(request *renderv1.RenderRequest, response *renderv1.RenderRespon
 			return err
 		}
 	}
-	response.Objects = reader.objects
+	response.Objects = append(response.Objects, reader.objects...)
 	return nil
 }
 
