@@ -29,6 +29,11 @@ constexpr char kGitRepoKind[] = "GitRepo";
 constexpr char kSecretKind[] = "Secret";
 // Used when it exists and the GitRepo names none (spec.md 9.5).
 constexpr char kDefaultSecret[] = "gitcredential";
+// Keys of SSH servers for all GitRepos whose Secret has none (spec.md 9.5).
+constexpr char kConfigMapKind[] = "ConfigMap";
+constexpr char kSystemWorkspace[] = "cattle-fleet-system";
+constexpr char kKnownHosts[] = "known-hosts";
+constexpr char kKnownHostsKey[] = "known_hosts";
 constexpr char kBasicAuth[] = "kubernetes.io/basic-auth";
 constexpr char kSshAuth[] = "kubernetes.io/ssh-auth";
 constexpr size_t kMaxProblem = 4000;
@@ -45,6 +50,11 @@ absl::Duration IntervalOf(const storage::v1::GitRepoSpec& spec) {
          absl::Nanoseconds(spec.polling_interval().nanos());
 }
 
+bool IsKnownHosts(const DocumentName& name) {
+  return name.workspace == kSystemWorkspace && name.kind == kConfigMapKind &&
+         name.name == kKnownHosts;
+}
+
 bool SameSource(const storage::v1::Source& a, const storage::v1::Source& b) {
   return SerializeRecord(a) == SerializeRecord(b);
 }
@@ -57,7 +67,8 @@ struct GitPoller::Poll {
   std::string workspace;
   std::string name;
 
-  // The document and Secret that the last fetch was begun for.
+  // The document, and the newest of its Secret and the known hosts, that the
+  // last fetch was begun for.
   int64_t generation = 0;
   int64_t secret_revision = 0;
 
@@ -95,7 +106,8 @@ GitPoller::GitPoller(Loop& loop, Store& store, FamilyWriter& writer,
           [](const std::string& key) {
             const auto name = ParseDocumentKey(key);
             return name.ok() &&
-                   (name->kind == kGitRepoKind || name->kind == kSecretKind);
+                   (name->kind == kGitRepoKind || name->kind == kSecretKind ||
+                    IsKnownHosts(*name));
           }) {}
 
 GitPoller::~GitPoller() = default;
@@ -108,12 +120,14 @@ void GitPoller::OnDocument(const std::string& key,
     changed_.push_back(key);
     return;
   }
-  // A Secret: all that use it. `document` says only whether it is there.
+  // All that use it. `document` says only whether it is there.
   (void)document;
   for (const auto& [repo_key, poll] : polls_) {
     const storage::v1::Document* repo = documents_.Find(repo_key);
-    if (repo != nullptr && poll->workspace == name->workspace &&
-        SecretNameOf(repo->git_repo()) == name->name) {
+    if (repo != nullptr &&
+        (IsKnownHosts(*name) ||
+         (poll->workspace == name->workspace &&
+          SecretNameOf(repo->git_repo()) == name->name))) {
       changed_.push_back(repo_key);
     }
   }
@@ -183,9 +197,11 @@ void GitPoller::Reconcile(const std::string& document_key) {
   std::unique_ptr<Poll>& slot = polls_[document_key];
   const storage::v1::Source* source =
       sources_.Find(SourceKey(name->workspace, name->name));
-  const int64_t secret_revision = documents_.ModRevision(
-      DocumentKey(name->workspace, kSecretKind,
-                  SecretNameOf(document->git_repo())));
+  const int64_t secret_revision = std::max(
+      documents_.ModRevision(DocumentKey(name->workspace, kSecretKind,
+                                         SecretNameOf(document->git_repo()))),
+      documents_.ModRevision(
+          DocumentKey(kSystemWorkspace, kConfigMapKind, kKnownHosts)));
   if (slot == nullptr) {
     slot = std::make_unique<Poll>();
     slot->key = document_key;
@@ -291,14 +307,30 @@ absl::StatusOr<GitSource> GitPoller::MakeSource(
   const std::string shown = absl::StrCat("Secret ", document.workspace(), "/",
                                          ToDisplayText(secret_name, 253));
   if (secret == nullptr || secret->has_delete_time()) {
-    if (spec.client_secret_name().empty()) return source;
+    if (spec.client_secret_name().empty()) {
+      source.credentials.known_hosts = SharedKnownHosts();
+      return source;
+    }
     return absl::FailedPreconditionError(
         absl::StrCat(shown, ", which spec.clientSecretName names, does not "
                      "exist; apply it, or remove spec.clientSecretName"));
   }
   ASSIGN_OR_RETURN(source.credentials, ReadCredentials(*secret, shown));
   source.credentials_name = shown;
+  if (source.credentials.known_hosts.empty()) {
+    source.credentials.known_hosts = SharedKnownHosts();
+  }
   return source;
+}
+
+std::string GitPoller::SharedKnownHosts() const {
+  const storage::v1::Document* document = documents_.Find(
+      DocumentKey(kSystemWorkspace, kConfigMapKind, kKnownHosts));
+  if (document == nullptr || document->has_delete_time()) return "";
+  for (const core::v1::LabelPair& entry : document->config_map().data()) {
+    if (entry.key() == kKnownHostsKey) return entry.value();
+  }
+  return "";
 }
 
 void GitPoller::Start(Poll& poll) {
@@ -317,6 +349,7 @@ void GitPoller::Start(Poll& poll) {
   };
   absl::StatusOr<GitSource> source = MakeSource(*document);
   if (source.ok()) {
+    source->ticket = NextFetchTicket();
     repository_.Fetch(*std::move(source), std::move(done));
   } else {
     loop_.Post([done = std::move(done), status = source.status()]() mutable {

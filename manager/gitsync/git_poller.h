@@ -120,6 +120,8 @@ class GitPoller {
 
   absl::StatusOr<GitSource> MakeSource(
       const storage::v1::Document& document) const;
+  // Of ConfigMap cattle-fleet-system/known-hosts; empty without it.
+  std::string SharedKnownHosts() const;
   absl::StatusOr<GitCredentials> ReadCredentials(
       const storage::v1::Document& secret, absl::string_view shown) const;
 

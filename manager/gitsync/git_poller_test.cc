@@ -369,6 +369,31 @@ TEST_F(GitPollerTest, UsesTheDefaultSecretWhenThereIsOne) {
   EXPECT_EQ(git_.fetches()[1].credentials.ssh_private_key, "key");
 }
 
+TEST_F(GitPollerTest, KnownHostsOfTheSystemFillIn) {
+  storage::v1::Document map;
+  map.set_workspace("cattle-fleet-system");
+  map.set_kind("ConfigMap");
+  map.set_name("known-hosts");
+  core::v1::LabelPair* entry = map.mutable_config_map()->add_data();
+  entry->set_key("known_hosts");
+  entry->set_value("git.example.com ssh-ed25519 AAAA");
+  Put(map);
+  Put(Secret("gitcredential", "kubernetes.io/ssh-auth", "ssh-privatekey", "k"));
+  Put(GitRepo("a"));
+  Start();
+  ASSERT_FALSE(git_.fetches().empty());
+  EXPECT_EQ(git_.fetches().back().credentials.known_hosts,
+            "git.example.com ssh-ed25519 AAAA");
+
+  // A change has everything fetched again.
+  const size_t before = git_.fetches().size();
+  map.mutable_config_map()->mutable_data(0)->set_value("other");
+  Put(map);
+  loop_.RunUntilIdle();
+  ASSERT_GT(git_.fetches().size(), before);
+  EXPECT_EQ(git_.fetches().back().credentials.known_hosts, "other");
+}
+
 TEST_F(GitPollerTest, ASecretThatIsMissingOrWrongIsSaid) {
   storage::v1::Document document = GitRepo("a");
   document.mutable_git_repo()->set_client_secret_name("creds");

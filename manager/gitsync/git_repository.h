@@ -20,6 +20,7 @@
 #ifndef FLOTILLA_MANAGER_GITSYNC_GIT_REPOSITORY_H_
 #define FLOTILLA_MANAGER_GITSYNC_GIT_REPOSITORY_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -54,7 +55,13 @@ struct GitSource {
   std::string credentials_name;
   bool insecure_skip_tls_verify = false;
   GitCredentials credentials;
+  // NextFetchTicket() when the fetch was asked for: what is known of the
+  // server from later on will do. 0: the server is asked in any case.
+  uint64_t ticket = 0;
 };
+
+// Rises with each call, from 1. Thread-safe.
+uint64_t NextFetchTicket();
 
 struct FetchedCommit {
   std::string id;       // Hex.

@@ -262,11 +262,11 @@ int StreamInit(git_stream** out, const char* host, const char* port) {
 SocketScope::SocketScope(std::string host, int port, StallGuard& guard,
                          absl::Duration connect_timeout)
     : host_(std::move(host)), port_(port), guard_(guard),
-      connect_timeout_(connect_timeout) {
+      connect_timeout_(connect_timeout), outer_(current_scope) {
   current_scope = this;
 }
 
-SocketScope::~SocketScope() { current_scope = nullptr; }
+SocketScope::~SocketScope() { current_scope = outer_; }
 
 void SocketScope::SetMaxBytes(uint64_t max_bytes, std::string what) {
   max_bytes_ = max_bytes;

@@ -64,6 +64,7 @@ class SocketScope {
   std::string max_bytes_of_;
   std::vector<uint64_t> open_;
   absl::Status error_;
+  SocketScope* const outer_;
 };
 
 // Makes libgit2 use these sockets. Once, after git_libgit2_init().

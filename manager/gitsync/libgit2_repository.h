@@ -8,7 +8,8 @@
 //
 // A connection goes to the host and port of the URL only; redirects elsewhere
 // are errors. Passwords over http:// go to this machine only. Known hosts are
-// checked strictly. Proxies are not used. Submodules are not fetched.
+// checked strictly. Proxies are not used. Submodules are fetched into the same
+// clone, with the credentials only where they are on the same server.
 
 #ifndef FLOTILLA_MANAGER_GITSYNC_LIBGIT2_REPOSITORY_H_
 #define FLOTILLA_MANAGER_GITSYNC_LIBGIT2_REPOSITORY_H_

@@ -42,6 +42,7 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::ElementsAre;
 using ::testing::Not;
 
 class Libgit2RepositoryTest : public ::testing::Test {
@@ -103,6 +104,30 @@ class Libgit2RepositoryTest : public ::testing::Test {
     const fs::path full = fs::path(work()) / path;
     fs::create_directories(full.parent_path());
     std::ofstream(full) << text;
+  }
+
+  // A commit with one file in a repository beside the main one; its id.
+  std::string MakeOther(const std::string& name, const std::string& file,
+                        const std::string& text) {
+    const std::string at = base_ + "/" + name;
+    fs::create_directories(at);
+    fs::create_directories(work());
+    std::ofstream(at + "/" + file) << text;
+    Git("-C ../" + name + " init -q -b master");
+    Git("-C ../" + name + " add -A");
+    Git("-C ../" + name + " commit -q -m x");
+    return Git("-C ../" + name + " rev-parse HEAD");
+  }
+
+  // Puts a submodule into such a repository; the id of the commit.
+  std::string AddSubmodule(const std::string& name, const std::string& modules,
+                           const std::string& path, const std::string& id) {
+    std::ofstream(base_ + "/" + name + "/.gitmodules") << modules;
+    Git("-C ../" + name + " add -A");
+    Git("-C ../" + name + " update-index --add --cacheinfo 160000," + id +
+        "," + path);
+    Git("-C ../" + name + " commit -q -m sub");
+    return Git("-C ../" + name + " rev-parse HEAD");
   }
 
   GitSource Source() {
@@ -317,11 +342,95 @@ TEST_F(Libgit2RepositoryTest, LinksAreFollowedInsideTheCommitOnly) {
   }
 }
 
-TEST_F(Libgit2RepositoryTest, SubmodulesAreSeenButNotFetched) {
+TEST_F(Libgit2RepositoryTest, SubmodulesAreDirectories) {
+  // "one" holds "two", which the outer one holds at another commit as well.
+  MakeOther("two", "2.yaml", "deep");
+  const std::string two = MakeOther("two", "2.yaml", "deeper");
+  MakeOther("one", "1.yaml", "text");
+  const std::string one =
+      AddSubmodule("one", "[submodule \"x\"]\npath = in/two\nurl = ../two\n",
+                   "in/two", two);
   Init();
   Write("f", "1");
-  const std::string id = Commit();
-  Git("update-index --add --cacheinfo 160000," + id + ",sub");
+  Write(".gitmodules",
+        "[submodule \"a\"]\n\tpath = libs/one\n\turl = ../one\n"
+        "[submodule \"gone\"]\n\tpath = gone\n\turl = ../nowhere\n");
+  Git("add -A");
+  Git("update-index --add --cacheinfo 160000," + one + ",libs/one");
+  Git("commit -q -m outer");
+
+  const auto commit = Fetch(Source());
+
+  ASSERT_THAT(commit, IsOk());
+  const std::unique_ptr<FileTree> tree = Tree(*commit);
+  EXPECT_THAT(tree->Read("libs/one/1.yaml", 100), IsOkAndHolds("text"));
+  EXPECT_THAT(tree->Read("libs/one/in/two/2.yaml", 100),
+              IsOkAndHolds("deeper"));
+  const auto entries = tree->Walk("libs");
+  ASSERT_THAT(entries, IsOk());
+  std::vector<std::string> paths;
+  for (const TreeEntry& entry : *entries) paths.push_back(entry.path);
+  EXPECT_THAT(paths, ElementsAre("libs/one", "libs/one/.gitmodules",
+                                 "libs/one/1.yaml", "libs/one/in",
+                                 "libs/one/in/two", "libs/one/in/two/2.yaml"));
+  // All that is there needs nobody: the next fetch asks the root only.
+  fs::remove_all(base_ + "/one");
+  EXPECT_THAT(Fetch(Source()), IsOk());
+}
+
+TEST_F(Libgit2RepositoryTest, ASubmoduleThatCannotBeFetchedIsNamed) {
+  MakeOther("one", "1.yaml", "text");
+  Init();
+  std::string far;
+  for (int i = 0; i < 60; ++i) far += "../";
+  const struct {
+    std::string url;
+    const char* commit;
+    const char* words;
+  } cases[] = {
+      {"../nowhere", "1111111111111111111111111111111111111111",
+       "no Git repository"},
+      {"../one", "1111111111111111111111111111111111111111",
+       "on no branch and under no tag"},
+      {far + "x", "1111111111111111111111111111111111111111",
+       "leads out of"},
+      {"ext::sh -c id", "1111111111111111111111111111111111111111", ""},
+  };
+  for (const auto& c : cases) {
+    Write(".gitmodules", absl::StrCat("[submodule \"a\"]\npath = sub\nurl = ",
+                                      c.url, "\n"));
+    Git("add -A");
+    Git(absl::StrCat("update-index --add --cacheinfo 160000,", c.commit,
+                     ",sub"));
+    Git("commit -q -m sub");
+    EXPECT_THAT(Fetch(Source()).status().message(),
+                AllOf(HasSubstr("submodule \"sub\" (.gitmodules:3)"),
+                      HasSubstr(c.words)))
+        << c.url;
+  }
+}
+
+TEST_F(Libgit2RepositoryTest, ASubmoduleOfItselfEnds) {
+  Init();
+  Write(".gitmodules", "[submodule \"a\"]\npath = sub\nurl = ./\n");
+  std::string id = Commit();
+  for (int i = 0; i < 12; ++i) {
+    Git("update-index --add --cacheinfo 160000," + id + ",sub");
+    Git("commit -q -m again");
+    id = Git("rev-parse HEAD");
+  }
+
+  EXPECT_THAT(Fetch(Source()),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("deeper than")));
+}
+
+TEST_F(Libgit2RepositoryTest, ASubmoduleThatIsNotListedIsSeenOnly) {
+  Init();
+  Write("f", "1");
+  Git("add -A");
+  Git("update-index --add --cacheinfo "
+      "160000,1111111111111111111111111111111111111111,sub");
   Git("commit -q -m sub");
   const auto commit = Fetch(Source());
   ASSERT_THAT(commit, IsOk());
@@ -330,6 +439,32 @@ TEST_F(Libgit2RepositoryTest, SubmodulesAreSeenButNotFetched) {
   ASSERT_EQ(entries->size(), 2u);
   EXPECT_EQ((*entries)[1].path, "sub");
   EXPECT_EQ((*entries)[1].kind, TreeEntry::Kind::kSubmodule);
+}
+
+TEST_F(Libgit2RepositoryTest, ManyBranchesOfOneRepositoryAskTheServerOnce) {
+  Init();
+  Write("f", "1");
+  Commit();
+  Git("branch other");
+  GitSource early = Source();
+  early.branch = "other";
+  early.ticket = NextFetchTicket();
+  const auto first = Fetch(Source());
+  ASSERT_THAT(first, IsOk());
+  const auto same = Fetch(early);
+  ASSERT_THAT(same, IsOk());
+  EXPECT_EQ(same->clone_id, first->clone_id);
+  fs::rename(work(), base_ + "/away");
+
+  // Wanted before the server was asked: what it said then will do.
+  EXPECT_THAT(Fetch(early), IsOk());
+  // Wanted now, or trusted otherwise: it is asked again.
+  GitSource now = early;
+  now.ticket = NextFetchTicket();
+  EXPECT_THAT(Fetch(now), StatusIs(absl::StatusCode::kNotFound));
+  GitSource otherwise = early;
+  otherwise.insecure_skip_tls_verify = true;
+  EXPECT_THAT(Fetch(otherwise), StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST_F(Libgit2RepositoryTest, NamesThatGitForbidsCannotBeRead) {
