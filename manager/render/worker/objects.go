@@ -165,7 +165,7 @@ var (
 	outputLine = regexp.MustCompile(`line (\d+)`)
 	// An alias or a key that is no text may be a value.
 	anchorName  = regexp.MustCompile(`anchor '[^']*'`)
-	keyAndValue = regexp.MustCompile(`(?s), key: .*, value: .*`)
+	keyAndValue = regexp.MustCompile(`(?s)(?:, key: .*, value|(invalid map key)): .*`)
 )
 
 // outputProblem words an error of the YAML reader with lines of the whole
@@ -177,7 +177,7 @@ func outputProblem(err error, first int) string {
 	text = strings.Join(strings.Fields(text), " ")
 	text = backtick.ReplaceAllString(text, "a value")
 	text = anchorName.ReplaceAllString(text, "anchor (a value)")
-	text = keyAndValue.ReplaceAllString(text, "")
+	text = keyAndValue.ReplaceAllString(text, "$1")
 	return outputLine.ReplaceAllStringFunc(text, func(s string) string {
 		n, _ := strconv.Atoi(strings.TrimPrefix(s, "line "))
 		return "line " + strconv.Itoa(n+first-1)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -442,7 +443,7 @@ func TestServesOneRequestAfterAnother(t *testing.T) {
 	}
 	in.Write(frame([]byte("\xff\xff\xff")))
 
-	if err := serve(&in, &out, 1<<20); err != nil {
+	if err := (&server{out: &out, maxAnswer: 1 << 20}).serve(&in); err != nil {
 		t.Fatal(err)
 	}
 
@@ -467,17 +468,18 @@ func TestServesOneRequestAfterAnother(t *testing.T) {
 
 func TestRefusesFramesAndAnswersThatAreTooLarge(t *testing.T) {
 	var out bytes.Buffer
-	if err := serve(bytes.NewReader([]byte{0xff, 0, 0, 0}), &out, 1<<20); err == nil {
+	if err := (&server{out: &out}).serve(bytes.NewReader([]byte{0xff, 0, 0, 0})); err == nil {
 		t.Error("a frame of 4 GiB was accepted")
 	}
-	if err := serve(bytes.NewReader([]byte{0, 0, 0, 9, 1}), &out, 1<<20); err == nil {
+	if err := (&server{out: &out}).serve(bytes.NewReader([]byte{0, 0, 0, 9, 1})); err == nil {
 		t.Error("a cut frame was accepted")
 	}
 	body, _ := proto.Marshal(request(map[string]string{
 		"templates/a.yaml": configMap("{{ repeat 2000000 \"x\" }}"),
 	}))
 	response := &renderv1.RenderResponse{}
-	if err := proto.Unmarshal(answer(body, 1<<20), response); err != nil {
+	var id atomic.Uint64
+	if err := proto.Unmarshal(answer(body, 1<<20, &id), response); err != nil {
 		t.Fatal(err)
 	}
 	if response.Error == nil || !strings.Contains(response.Error.Message, "limit") {

@@ -2,8 +2,10 @@
 
 package main
 
-// arm64 has no further calls.
-var refusedHere []struct {
-	number uint32
-	errno  uint32
-}
+import "golang.org/x/sys/unix"
+
+// Calls that have another name here.
+var (
+	allowedHere []uint32
+	absentHere  = []uint32{unix.SYS_FSTATAT}
+)
