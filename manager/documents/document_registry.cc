@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/status/status_macros.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "manager/documents/secret_scan.h"
 #include "manager/documents/secret_seal.h"
@@ -27,6 +28,8 @@ constexpr char kCluster[] = "Cluster";
 constexpr char kClusterGroup[] = "ClusterGroup";
 constexpr char kGitRepo[] = "GitRepo";
 constexpr char kBundle[] = "Bundle";
+constexpr char kHelmOp[] = "HelmOp";
+constexpr char kNamespace[] = "Namespace";
 constexpr char kSecret[] = "Secret";
 constexpr char kDefaultGroup[] = "default";
 
@@ -41,7 +44,46 @@ google::protobuf::Timestamp ToTimestamp(absl::Time time) {
 
 // Waits for what it caused before its record goes.
 bool LeavesSlowly(absl::string_view kind) {
-  return kind == kGitRepo || kind == kBundle || kind == kCluster;
+  return kind == kGitRepo || kind == kBundle || kind == kHelmOp ||
+         kind == kCluster;
+}
+
+std::string NameOf(const Document& document) {
+  return absl::StrCat(document.kind(), " ", document.workspace(), "/",
+                      document.name());
+}
+
+// What the registry or the front end made by itself, and what mirrors the
+// management cluster anyway.
+bool MayBeTakenOver(const Document& document) {
+  return document.kind() == kCluster || document.kind() == kNamespace ||
+         (document.kind() == kClusterGroup &&
+          document.workspace() == kLocalWorkspace &&
+          document.name() == kDefaultGroup);
+}
+
+// Without what is not a part of the specification.
+Document Plain(Document document) {
+  document.clear_uid();
+  document.clear_generation();
+  document.clear_create_time();
+  document.clear_delete_time();
+  document.clear_door();
+  document.clear_source_missing();
+  if (document.has_secret()) document.mutable_secret()->clear_sealed();
+  return document;
+}
+
+// A document of the management cluster, changed or deleted from elsewhere.
+absl::Status ReadOnlyError(const Document& stored) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      NameOf(stored),
+      " comes from the management cluster and is read-only here; ",
+      stored.source_missing()
+          ? "its object is missing there: put that back, or delete this "
+            "document with `flotilla delete`"
+          : "change it there, with kubectl",
+      "; nothing was changed"));
 }
 
 // Whether a document caused a record under /bundle/.
@@ -53,9 +95,12 @@ bool Caused(const Document& document, const KeyValue& kv) {
     // A record that cannot be read may be of any document.
     if (!head.ok()) return true;
     if (head->workspace() != document.workspace()) return false;
-    return document.kind() == kGitRepo
-               ? head->git_repo() == document.name()
-               : head->git_repo().empty() && head->name() == document.name();
+    if (document.kind() == kGitRepo) {
+      return head->git_repo() == document.name();
+    }
+    if (document.kind() == kHelmOp) return head->helm_op() == document.name();
+    return head->git_repo().empty() && head->helm_op().empty() &&
+           head->name() == document.name();
   }
   if (*record == BundleRecord::kBuild) {
     absl::StatusOr<SourceName> name = ParseBundleBuildKey(kv.key);
@@ -250,23 +295,34 @@ void DocumentRegistry::Apply(std::vector<ParsedDocument> documents,
 bool DocumentRegistry::SameSpec(const ParsedDocument& wanted,
                                 const Document& stored) const {
   if (stored.spec_case() == Document::SPEC_NOT_SET) return false;
-  Document plain = stored;
-  plain.clear_uid();
-  plain.clear_generation();
-  plain.clear_create_time();
-  plain.clear_delete_time();
   if (stored.has_secret()) {
     absl::StatusOr<std::string> data = OpenSecret(box_, stored.secret());
     if (!data.ok() || *data != SerializeRecord(wanted.secret_data)) {
       return false;
     }
-    plain.mutable_secret()->clear_sealed();
   }
-  return SerializeRecord(plain) == SerializeRecord(wanted.document);
+  return SerializeRecord(Plain(stored)) ==
+         SerializeRecord(Plain(wanted.document));
+}
+
+absl::Status DocumentRegistry::CheckDoor(const ParsedDocument& wanted,
+                                         const Document& stored) const {
+  if (wanted.document.door() == stored.door()) return absl::OkStatus();
+  if (stored.door() == Document::DOOR_MANAGEMENT_CLUSTER) {
+    return ReadOnlyError(stored);
+  }
+  if (MayBeTakenOver(stored) || SameSpec(wanted, stored)) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      NameOf(stored),
+      " was applied with `flotilla apply` before and goes on as it was applied "
+      "there; delete that with `flotilla delete`, or give this object another "
+      "name"));
 }
 
 Document DocumentRegistry::NewDocument(Document document) const {
-  document.set_uid(random_.Uuid());
+  if (document.uid().empty()) document.set_uid(random_.Uuid());
   document.set_generation(1);
   *document.mutable_create_time() = ToTimestamp(clock_.Now());
   return document;
@@ -288,8 +344,11 @@ absl::Status DocumentRegistry::PlanApply(
     AppliedDocument& result = results.emplace_back();
     result.id = {wanted.kind(), wanted.workspace(), wanted.name()};
     const Document* stored = documents_.Find(key);
-    if (stored != nullptr && !stored->has_delete_time() &&
-        SameSpec(parsed, *stored)) {
+    if (stored != nullptr) RETURN_IF_ERROR(CheckDoor(parsed, *stored));
+    const bool same_spec = stored != nullptr && SameSpec(parsed, *stored);
+    if (same_spec && !stored->has_delete_time() &&
+        stored->door() == wanted.door() && !stored->source_missing() &&
+        (wanted.uid().empty() || wanted.uid() == stored->uid())) {
       result.outcome = AppliedDocument::Outcome::kUnchanged;
       continue;
     }
@@ -299,8 +358,9 @@ absl::Status DocumentRegistry::PlanApply(
       next = NewDocument(std::move(next));
     } else {
       result.outcome = AppliedDocument::Outcome::kConfigured;
-      next.set_uid(stored->uid());
-      next.set_generation(stored->generation() + 1);
+      if (next.uid().empty()) next.set_uid(stored->uid());
+      const bool same = same_spec && !stored->has_delete_time();
+      next.set_generation(stored->generation() + (same ? 0 : 1));
       *next.mutable_create_time() = stored->create_time();
     }
     if (next.kind() == kSecret) {
@@ -315,7 +375,8 @@ absl::Status DocumentRegistry::PlanApply(
 
 void DocumentRegistry::Delete(std::vector<DocumentId> documents,
                               bool ignore_not_found,
-                              Done<std::vector<DocumentId>> done) {
+                              Done<std::vector<DocumentId>> done,
+                              Document::Door door) {
   struct State {
     std::vector<DocumentId> documents;
     std::vector<DocumentId> deleted;
@@ -325,10 +386,10 @@ void DocumentRegistry::Delete(std::vector<DocumentId> documents,
   state->documents = std::move(documents);
   state->done = std::move(done);
   Call call;
-  call.plan = [this, state, ignore_not_found](std::vector<Compare>& compares,
-                                              std::vector<Op>& ops) {
+  call.plan = [this, state, ignore_not_found, door](
+                  std::vector<Compare>& compares, std::vector<Op>& ops) {
     state->deleted.clear();
-    return PlanDelete(state->documents, ignore_not_found, state->deleted,
+    return PlanDelete(state->documents, ignore_not_found, door, state->deleted,
                       compares, ops);
   };
   call.done = [state](absl::Status status) {
@@ -343,8 +404,8 @@ void DocumentRegistry::Delete(std::vector<DocumentId> documents,
 
 absl::Status DocumentRegistry::PlanDelete(
     const std::vector<DocumentId>& documents, bool ignore_not_found,
-    std::vector<DocumentId>& deleted, std::vector<Compare>& compares,
-    std::vector<Op>& ops) {
+    Document::Door door, std::vector<DocumentId>& deleted,
+    std::vector<Compare>& compares, std::vector<Op>& ops) {
   std::set<std::string> seen;
   for (const DocumentId& id : documents) {
     const std::string key = DocumentKey(id.workspace, id.kind, id.name);
@@ -355,6 +416,13 @@ absl::Status DocumentRegistry::PlanDelete(
                                               id.name, "\" in workspace ",
                                               id.workspace,
                                               "; nothing was deleted"));
+    }
+    if (stored->door() != door) {
+      if (door == Document::DOOR_MANAGEMENT_CLUSTER) {
+        return absl::FailedPreconditionError(absl::StrCat(
+            NameOf(*stored), " does not come from the management cluster"));
+      }
+      if (!stored->source_missing()) return ReadOnlyError(*stored);
     }
     deleted.push_back(id);
     if (!seen.insert(key).second || stored->has_delete_time()) continue;
@@ -369,6 +437,33 @@ absl::Status DocumentRegistry::PlanDelete(
     ops.push_back(Op::Put(key, SerializeRecord(leaving)));
   }
   return absl::OkStatus();
+}
+
+void DocumentRegistry::MarkMissing(
+    std::vector<DocumentId> documents,
+    absl::AnyInvocable<void(absl::Status)> done) {
+  Call call;
+  call.plan = [this, documents = std::move(documents)](
+                  std::vector<Compare>& compares, std::vector<Op>& ops) {
+    std::set<std::string> seen;
+    for (const DocumentId& id : documents) {
+      const std::string key = DocumentKey(id.workspace, id.kind, id.name);
+      const Document* stored = documents_.Find(key);
+      if (stored == nullptr || stored->source_missing() ||
+          stored->has_delete_time() ||
+          stored->door() != Document::DOOR_MANAGEMENT_CLUSTER ||
+          !seen.insert(key).second) {
+        continue;
+      }
+      Document missing = *stored;
+      missing.set_source_missing(true);
+      compares.push_back({key, documents_.ModRevision(key)});
+      ops.push_back(Op::Put(key, SerializeRecord(missing)));
+    }
+    return absl::OkStatus();
+  };
+  call.done = std::move(done);
+  Enqueue(std::move(call));
 }
 
 bool DocumentRegistry::HasValidIdentity(absl::string_view workspace,

@@ -10,6 +10,12 @@
 // goes when no identity of that name is valid any more. ClusterGroup and Secret
 // go at once. Applying a document that is on its way out keeps it.
 //
+// A document has one door (Document.door). One that came from the management
+// cluster is read-only for `flotilla apply`, and `flotilla delete` takes it only
+// when its object is missing there. The management cluster takes over what was
+// made here by itself (Clusters, ClusterGroup "default", Namespaces), and a
+// document that says the same; else the older one stays (decisions.md 1, 3).
+//
 // A call waits until the store is known, then for the calls before it. Its
 // completion runs on the loop, after the mirrors have what it wrote.
 
@@ -68,14 +74,24 @@ class DocumentRegistry {
   // Whether everything stored is known.
   bool ready() const;
 
-  // Outcomes are in the order of `documents`. Errors: those of the store.
+  // Outcomes are in the order of `documents`. `document.door` says which door
+  // they came through; a `document.uid` that is given is kept. Errors: those of
+  // the store; FAILED_PRECONDITION for a document of the other door.
   void Apply(std::vector<ParsedDocument> documents,
              Done<std::vector<AppliedDocument>> done);
 
   // What is being deleted, in order. NOT_FOUND, naming the first document that
-  // is not there, unless `ignore_not_found`.
+  // is not there, unless `ignore_not_found`. FAILED_PRECONDITION for a document
+  // of another door than `door`.
   void Delete(std::vector<DocumentId> documents, bool ignore_not_found,
-              Done<std::vector<DocumentId>> done);
+              Done<std::vector<DocumentId>> done,
+              storage::v1::Document::Door door =
+                  storage::v1::Document::DOOR_UNSPECIFIED);
+
+  // Documents of the management cluster whose objects are absent there without
+  // having been deleted: they stay as they are. Others are passed over.
+  void MarkMissing(std::vector<DocumentId> documents,
+                   absl::AnyInvocable<void(absl::Status)> done);
 
   // Null when there is none. Valid until the loop's next task.
   const storage::v1::Document* Find(absl::string_view kind,
@@ -112,11 +128,15 @@ class DocumentRegistry {
                          std::vector<Op>& ops);
   absl::Status PlanDelete(const std::vector<DocumentId>& documents,
                           bool ignore_not_found,
+                          storage::v1::Document::Door door,
                           std::vector<DocumentId>& deleted,
                           std::vector<Compare>& compares,
                           std::vector<Op>& ops);
+  // Labels, annotations and specification alike.
   bool SameSpec(const ParsedDocument& wanted,
                 const storage::v1::Document& stored) const;
+  absl::Status CheckDoor(const ParsedDocument& wanted,
+                         const storage::v1::Document& stored) const;
   storage::v1::Document NewDocument(storage::v1::Document document) const;
   void PlanClusters(std::vector<Compare>& compares, std::vector<Op>& ops);
   void PlanLocalGroup(std::vector<Compare>& compares, std::vector<Op>& ops);

@@ -11,6 +11,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/blob/memory_blob_store.h"
 #include "common/crypto/sealed_box.h"
@@ -323,6 +325,93 @@ TEST_F(DocumentRegistryTest, FinishesADeletionAfterTheDiskFailed) {
   loop_.Advance(absl::Seconds(5));
 
   EXPECT_EQ(Find("GitRepo", "r"), nullptr);
+}
+
+// What the management cluster's front end hands over.
+class DoorsTest : public DocumentRegistryTest {
+ protected:
+  absl::Status Take(absl::string_view text, absl::string_view uid) {
+    ParsedDocuments parsed = ParseDocuments({{"f", std::string(text)}}, "");
+    EXPECT_EQ(DescribeProblems(parsed.errors), "");
+    for (ParsedDocument& document : parsed.documents) {
+      document.document.set_door(Document::DOOR_MANAGEMENT_CLUSTER);
+      document.document.set_uid(std::string(uid));
+    }
+    absl::Status status = absl::UnavailableError("no answer");
+    registry_->Apply(std::move(parsed.documents),
+                     [&](auto result) { status = result.status(); });
+    loop_.RunUntilIdle();
+    return status;
+  }
+
+  absl::Status Miss(absl::string_view name) {
+    absl::Status status = absl::UnavailableError("no answer");
+    registry_->MarkMissing({{"GitRepo", "fleet-default", std::string(name)}},
+                           [&](absl::Status result) { status = result; });
+    loop_.RunUntilIdle();
+    return status;
+  }
+};
+
+TEST_F(DoorsTest, WhatComesFromTheManagementClusterIsReadOnlyElsewhere) {
+  ASSERT_THAT(Take(kRepo, "uid-1"), IsOk());
+  EXPECT_EQ(Find("GitRepo", "r")->uid(), "uid-1");
+  EXPECT_THAT(Apply(kRepo).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("change it there, with kubectl")));
+  EXPECT_THAT(Delete({{"GitRepo", "fleet-default", "r"}}),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("read-only here")));
+  EXPECT_FALSE(Find("GitRepo", "r")->has_delete_time());
+}
+
+TEST_F(DoorsTest, AMissingObjectChangesNothingAndItsReturnClearsThat) {
+  ASSERT_THAT(Take(kRepo, "uid-1"), IsOk());
+  const Document before = *Find("GitRepo", "r");
+  ASSERT_THAT(Miss("r"), IsOk());
+  Document missing = *Find("GitRepo", "r");
+  EXPECT_TRUE(missing.source_missing());
+  missing.clear_source_missing();
+  EXPECT_EQ(SerializeRecord(missing), SerializeRecord(before));
+
+  ASSERT_THAT(Take(kRepo, "uid-2"), IsOk());
+  EXPECT_FALSE(Find("GitRepo", "r")->source_missing());
+  EXPECT_EQ(Find("GitRepo", "r")->uid(), "uid-2");
+  EXPECT_EQ(Find("GitRepo", "r")->generation(), 1);
+}
+
+TEST_F(DoorsTest, ADocumentWhoseObjectIsMissingCanBeDeletedByHand) {
+  ASSERT_THAT(Take(kRepo, "uid-1"), IsOk());
+  ASSERT_THAT(Miss("r"), IsOk());
+  EXPECT_THAT(Apply(kRepo).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("flotilla delete")));
+  EXPECT_THAT(Delete({{"GitRepo", "fleet-default", "r"}}), IsOk());
+  EXPECT_EQ(Find("GitRepo", "r"), nullptr);
+}
+
+TEST_F(DoorsTest, OfTwoDocumentsOfOneNameTheOlderStays) {
+  ASSERT_THAT(Apply(kRepo), IsOk());
+  const std::string other =
+      absl::StrReplaceAll(kRepo, {{"https://h/r", "https://h/other"}});
+  EXPECT_THAT(Take(other, "uid-1"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("flotilla apply")));
+  EXPECT_EQ(Find("GitRepo", "r")->git_repo().repo(), "https://h/r");
+  // The same words: it moves to the management cluster.
+  EXPECT_THAT(Take(kRepo, "uid-1"), IsOk());
+  EXPECT_EQ(Find("GitRepo", "r")->door(), Document::DOOR_MANAGEMENT_CLUSTER);
+  EXPECT_EQ(Find("GitRepo", "r")->generation(), 1);
+}
+
+TEST_F(DoorsTest, TheClusterOfAnAgentMovesToTheManagementCluster) {
+  PutIdentity("id-1", "c");
+  ASSERT_NE(Find("Cluster", "c"), nullptr);
+  EXPECT_THAT(Take("apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+                   "metadata: {name: c, labels: {env: prod}}\nspec: {}\n",
+                   "uid-1"),
+              IsOk());
+  EXPECT_EQ(Find("Cluster", "c")->labels(0).value(), "prod");
 }
 
 }  // namespace
