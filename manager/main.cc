@@ -35,6 +35,15 @@ std::string DefaultDataDir() {
          "/.local/share/flotilla/manager";
 }
 
+// The first of these environment variables that is set.
+std::string FirstOf(const char* name, const char* other) {
+  for (const char* each : {name, other}) {
+    const char* value = std::getenv(each);
+    if (value != nullptr && *value != '\0') return value;
+  }
+  return "";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -44,6 +53,9 @@ int main(int argc, char** argv) {
   std::error_code ignored;
   options.render_worker = flotilla::manager::FindRenderWorker(
       std::filesystem::read_symlink("/proc/self/exe", ignored).string());
+  options.proxy = {FirstOf("http_proxy", "HTTP_PROXY"),
+                   FirstOf("https_proxy", "HTTPS_PROXY"),
+                   FirstOf("no_proxy", "NO_PROXY")};
   std::string log_format = "text";
   CLI::App app("Brings what lies in Git onto many Kubernetes clusters",
                "flotilla-manager");

@@ -293,9 +293,12 @@ absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
   ASSIGN_OR_RETURN(parts->authority,
                    CertificateAuthority::LoadOrCreate(dir + "/ca", *parts->box,
                                                       world.clock.Now()));
+  Libgit2Repository::Options git_options;
+  git_options.proxy = options.proxy;
   ASSIGN_OR_RETURN(parts->git,
                    Libgit2Repository::Create(world.git_workers, world.clock,
-                                             world.random, dir + "/git"));
+                                             world.random, dir + "/git",
+                                             git_options));
   parts->BuildStages(options);
   RETURN_IF_ERROR(parts->StartServers(options));
   return std::unique_ptr<ManagerProcess>(

@@ -20,6 +20,7 @@
 #include "common/env/subprocess.h"
 #include "common/event/loop.h"
 #include "common/event/worker_pool.h"
+#include "manager/gitsync/git_proxy.h"
 
 namespace flotilla::manager {
 
@@ -32,6 +33,8 @@ struct ManagerOptions {
   std::string admin_listen = "127.0.0.1:7444";
   // Of the listener for webhooks over plain HTTP; empty: there is none.
   std::string webhook_listen;
+  // Between the manager and Git servers.
+  ProxySettings proxy;
   // The render worker's program.
   std::string render_worker;
 };

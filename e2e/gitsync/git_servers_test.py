@@ -4,11 +4,14 @@
 import http.server
 import json
 import pathlib
+import socket
+import socketserver
 import ssl
 import subprocess
 import tempfile
 import threading
 import unittest
+import urllib.parse
 
 from e2e.testing import binaries, junit
 from e2e.testing.git_server import GitServer
@@ -16,6 +19,64 @@ from e2e.testing.repo import Repo
 from e2e.testing.ssh_server import SshServer
 
 CANARY = "canary-7d1f"
+
+
+class Proxy:
+    """An HTTP proxy that knows where some hosts are."""
+
+    def __init__(self, ports):
+        self._ports = ports
+        self.asked = []
+        self._server = socketserver.ThreadingTCPServer(
+            ("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def _handler(self):
+        proxy = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                first = self.rfile.readline().decode()
+                method, target, version = first.split()
+                if method == "CONNECT":
+                    while self.rfile.readline().strip():
+                        pass
+                    name, send = target, b""
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                else:
+                    url = urllib.parse.urlsplit(target)
+                    name = f"{url.hostname}:{url.port or 80}"
+                    path = url.path + ("?" + url.query if url.query else "")
+                    send = f"{method} {path} {version}\r\n".encode()
+                proxy.asked.append(name)
+                there = socket.create_connection(
+                    ("127.0.0.1", proxy._ports[name]))
+                there.sendall(send)
+
+                def back():
+                    while data := there.recv(65536):
+                        self.connection.sendall(data)
+                    self.connection.shutdown(socket.SHUT_WR)
+
+                thread = threading.Thread(target=back, daemon=True)
+                thread.start()
+                while data := self.rfile.read1(65536):
+                    there.sendall(data)
+                there.shutdown(socket.SHUT_WR)
+                thread.join()
+                there.close()
+
+        return Handler
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever,
+                         daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class GitServersTest(unittest.TestCase):
@@ -64,7 +125,8 @@ class GitServersTest(unittest.TestCase):
         openssl("req", "-newkey", "ec", "-pkeyopt",
                 "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
                 "/CN=server", "-keyout", "server.key", "-out", "server.csr")
-        (folder / "ext").write_text(f"subjectAltName=IP:{host}\n")
+        kind = "IP" if host[0].isdigit() else "DNS"
+        (folder / "ext").write_text(f"subjectAltName={kind}:{host}\n")
         openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem",
                 "-CAkey", "ca.key", "-CAcreateserial", "-days", "1",
                 "-extfile", "ext", "-out", "server.pem")
@@ -208,6 +270,51 @@ class GitServersTest(unittest.TestCase):
                 if expected != "OK":
                     self.assertIn("not trusted", text)
                     self.assertIn("spec.caBundle", text)
+
+    def test_a_proxy_is_asked_for_everything(self):
+        """By CONNECT for https, with the whole address for http."""
+        ca, context = self._certificate("git", "git.example")
+        with GitServer(self.root) as plain, GitServer(self.root) as secure:
+            secure._server.socket = context.wrap_socket(
+                secure._server.socket, server_side=True)
+            with Proxy({"git.example:443": secure.port,
+                        "git.example:80": plain.port}) as proxy:
+                self._assert_fetched(self._fetch(
+                    "https://git.example/fleet.git", ca=ca,
+                    https_proxy=proxy.url))
+                self._assert_fetched(self._fetch(
+                    "http://git.example/fleet.git", http_proxy=proxy.url))
+                # The certificate is still that of the server.
+                word, text = self._fetch("https://git.example/fleet.git",
+                                         https_proxy=proxy.url,
+                                         directory=str(self.folder / "c2"))
+                self.assertEqual(word, "FAILED_PRECONDITION", text)
+                self.assertIn("not trusted", text)
+            self.assertEqual(proxy.asked[0], "git.example:443")
+            self.assertIn("git.example:80", proxy.asked)
+
+    def test_a_submodule_elsewhere_gets_no_credentials(self):
+        other_root = self.folder / "other"
+        other_root.mkdir()
+        inner = Repo(other_root / "inner.git")
+        inner_head = inner.commit({"in.yaml": "1"}, "inner")
+        same = Repo(self.root / "same.git")
+        same_head = same.commit({"same.yaml": "1"}, "same")
+        with GitServer(self.root, users={"ci": CANARY}) as server, \
+                GitServer(other_root) as other:
+            self.repo.commit({".gitmodules": (
+                '[submodule "a"]\n\tpath = mod/a\n\turl = ../same.git\n'
+                '[submodule "b"]\n\tpath = mod/b\n'
+                f"\turl = {other.url('inner.git')}\n")}, "modules")
+            head = self.repo.link({"mod/a": same_head, "mod/b": inner_head},
+                                  "link them")
+            word, text = self._fetch(server.url("fleet.git"), username="ci",
+                                     password=CANARY)
+            self.assertEqual(word, "OK", text)
+            self.assertIn(head, text)
+            self.assertIn("mod/a/same.yaml\n", text)
+            self.assertIn("mod/b/in.yaml\n", text)
+            self.assertEqual(other.authorizations, set())
 
     def test_ssh_with_known_host_and_right_key_only(self):
         if SshServer.missing():

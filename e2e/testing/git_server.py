@@ -22,7 +22,8 @@ class GitServer:
     """Smart HTTP for all bare repositories under `root`.
 
     With `users` ({name: password}) every request needs basic authentication.
-    `requests` counts what was answered, refusals included.
+    `requests` counts what was answered, refusals included; `authorizations`
+    are all headers of that name that came.
     """
 
     def __init__(self, root, users=None, port=None):
@@ -31,6 +32,7 @@ class GitServer:
         self.users = users or {}
         self.port = port or free_port()
         self.requests = 0
+        self.authorizations = set()
         self._server = None
         self._thread = None
 
@@ -106,6 +108,8 @@ class _BackendHandler(http.server.BaseHTTPRequestHandler):
         body = self._body()
         self.git_server.requests += 1
         user = None
+        if "Authorization" in self.headers:
+            self.git_server.authorizations.add(self.headers["Authorization"])
         if self.git_server.users:
             user = self.git_server.allows(self.headers.get("Authorization"))
             if user is None:
@@ -114,7 +118,11 @@ class _BackendHandler(http.server.BaseHTTPRequestHandler):
                     ("Content-Type", "text/plain"),
                 ], b"authentication is needed\n")
                 return
-        path, _, query = self.path.partition("?")
+        # A proxy may hand on the whole address (RFC 9112, 3.2.2).
+        target = self.path.removeprefix("http://")
+        if target != self.path:
+            target = "/" + target.partition("/")[2]
+        path, _, query = target.partition("?")
         backend = subprocess.run(
             ["git", "http-backend"], input=body, capture_output=True,
             check=False, env={

@@ -93,6 +93,14 @@ class Repo:
         git("commit", "-q", "--allow-empty", "-m", message, cwd=self.work)
         return self._push()
 
+    def link(self, commits, message="change"):
+        """Puts submodules {path: commit} into the tree and pushes."""
+        for path, commit in commits.items():
+            git("update-index", "--add", "--cacheinfo",
+                f"160000,{commit},{path}", cwd=self.work)
+        git("commit", "-q", "-m", message, cwd=self.work)
+        return self._push()
+
     def revert(self, commit="HEAD"):
         """`git revert` of one commit, pushed; returns the new commit."""
         git("revert", "--no-edit", commit, cwd=self.work)

@@ -48,6 +48,7 @@ int Run(const std::string& input) {
   FakeRandom random;
   Libgit2Repository::Options options;
   options.silence_limit = absl::Seconds(10);
+  options.proxy = {text("http_proxy"), text("https_proxy"), ""};
   auto repository = Libgit2Repository::Create(pool, clock, random,
                                               text("directory"), options);
   if (!repository.ok()) return Fail(repository.status());

@@ -122,9 +122,16 @@ int StreamConnect(git_stream* self) {
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
     host = host.substr(1, host.size() - 2);
   }
-  const std::string shown = HostPort(host, stream->port);
-  if (!absl::EqualsIgnoreCase(host, scope->host()) ||
-      absl::string_view(stream->port) != absl::StrCat(scope->port())) {
+  const std::string shown =
+      absl::StrCat(HostPort(host, stream->port),
+                   scope->proxy_host().empty() ? "" : " through its proxy");
+  const auto is = [&](const std::string& name, int port) {
+    return absl::EqualsIgnoreCase(host, name) &&
+           absl::string_view(stream->port) == absl::StrCat(port);
+  };
+  const bool proxied = !scope->proxy_host().empty();
+  if (!is(scope->host(), scope->port()) &&
+      !(proxied && is(scope->proxy_host(), scope->proxy_port()))) {
     return Fail(absl::FailedPreconditionError(absl::StrCat(
         "the Git server redirects to ", shown, ", which is not the host of "
         "spec.repo: redirects to other hosts are not followed; write the new "
@@ -135,8 +142,11 @@ int StreamConnect(git_stream* self) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV;
   addrinfo* found = nullptr;
+  const std::string to = proxied ? scope->proxy_host() : std::string(host);
+  const std::string to_port =
+      proxied ? absl::StrCat(scope->proxy_port()) : stream->port;
   const int resolved =
-      getaddrinfo(std::string(host).c_str(), stream->port, &hints, &found);
+      getaddrinfo(to.c_str(), to_port.c_str(), &hints, &found);
   if (resolved != 0) {
     return Fail(absl::UnavailableError(absl::StrCat(
         "cannot reach Git server ", shown, ": host name not found (",

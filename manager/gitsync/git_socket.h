@@ -40,6 +40,15 @@ class SocketScope {
 
   const std::string& host() const { return host_; }
   int port() const { return port_; }
+
+  // Connections to the host go to this one instead, and to this one may be
+  // connected.
+  void SetProxy(std::string host, int port) {
+    proxy_host_ = std::move(host);
+    proxy_port_ = port;
+  }
+  const std::string& proxy_host() const { return proxy_host_; }
+  int proxy_port() const { return proxy_port_; }
   StallGuard& guard() const { return guard_; }
   absl::Duration connect_timeout() const { return connect_timeout_; }
 
@@ -58,6 +67,8 @@ class SocketScope {
  private:
   const std::string host_;
   const int port_;
+  std::string proxy_host_;
+  int proxy_port_ = 0;
   StallGuard& guard_;
   const absl::Duration connect_timeout_;
   uint64_t max_bytes_ = std::numeric_limits<uint64_t>::max();

@@ -38,6 +38,7 @@
 #include "manager/gitsync/display_text.h"
 #include "manager/gitsync/fetch_attempt.h"
 #include "manager/gitsync/git_modules.h"
+#include "manager/gitsync/git_proxy.h"
 #include "manager/gitsync/git_socket.h"
 #include "manager/gitsync/git_url.h"
 #include "manager/gitsync/libgit2_handles.h"
@@ -246,9 +247,14 @@ git_oid IdFromHex(const std::string& hex) {
   return id;
 }
 
+void SetProxy(const GitProxy& proxy, git_proxy_options& options) {
+  options.type = proxy.url.empty() ? GIT_PROXY_NONE : GIT_PROXY_SPECIFIED;
+  options.url = proxy.url.empty() ? nullptr : proxy.url.c_str();
+}
+
 // The fetch of `refs`; libgit2's code.
 int DownloadRefs(FetchAttempt& attempt, git_remote* remote,
-                 const std::vector<std::string>& refs) {
+                 const std::vector<std::string>& refs, const GitProxy& proxy) {
   std::vector<std::string> specs;
   for (const std::string& ref : refs) {
     specs.push_back(absl::StrCat("+", ref, ":", LocalRef(ref)));
@@ -263,7 +269,7 @@ int DownloadRefs(FetchAttempt& attempt, git_remote* remote,
   options.prune = GIT_FETCH_NO_PRUNE;
   options.update_fetchhead = 0;
   options.follow_redirects = GIT_REMOTE_REDIRECT_NONE;
-  options.proxy_opts.type = GIT_PROXY_NONE;
+  SetProxy(proxy, options.proxy_opts);
   return git_remote_fetch(remote, &list, &options, nullptr);
 }
 
@@ -307,7 +313,9 @@ absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
     if (HasCommit(repository, wanted)) return wanted;
   }
 
+  ASSIGN_OR_RETURN(const GitProxy proxy, ChooseProxy(options_.proxy, url));
   SocketScope scope(url.host, url.port, guard_, options_.connect_timeout);
+  scope.SetProxy(proxy.host, proxy.port);
   FetchAttempt attempt(source, url, clock_, limits_, scope);
   if (url.transport == GitUrl::Transport::kHttp && !url.IsLoopback() &&
       !attempt.password.empty()) {
@@ -339,7 +347,7 @@ absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
                                     GIT_REMOTE_CONNECT_OPTIONS_VERSION);
     connect.callbacks = attempt.Callbacks();
     connect.follow_redirects = GIT_REMOTE_REDIRECT_NONE;
-    connect.proxy_opts.type = GIT_PROXY_NONE;
+    SetProxy(proxy, connect.proxy_opts);
     scope.SetMaxBytes(list_bytes, "in its list of branches and tags");
     code = git_remote_connect_ext(remote.get(), GIT_DIRECTION_FETCH, &connect);
     if (code != 0) return fail(code);
@@ -376,7 +384,7 @@ absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
                                LocalRef(choice.refs[0]).c_str()) == 0 &&
       git_oid_equal(&have, &wanted) != 0;
   if (!known) {
-    code = DownloadRefs(attempt, remote.get(), choice.refs);
+    code = DownloadRefs(attempt, remote.get(), choice.refs, proxy);
     if (code != 0) return fail(code);
   }
   remote = nullptr;

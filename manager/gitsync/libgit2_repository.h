@@ -6,9 +6,9 @@
 // branch or tag that is wanted is fetched with its history; a commit given in
 // full needs all branches and tags.
 //
-// A connection goes to the host and port of the URL only; redirects elsewhere
-// are errors. Passwords over http:// go to this machine only. Known hosts are
-// checked strictly. Proxies are not used. Submodules are fetched into the same
+// A connection goes to the host and port of the URL, or to the proxy, and
+// nowhere else; redirects elsewhere are errors. Passwords over http:// go to
+// this machine only. Known hosts are checked strictly. Submodules are fetched into the same
 // clone, with the credentials only where they are on the same server.
 
 #ifndef FLOTILLA_MANAGER_GITSYNC_LIBGIT2_REPOSITORY_H_
@@ -26,6 +26,7 @@
 #include "common/env/random.h"
 #include "common/event/worker_pool.h"
 #include "manager/gitsync/file_tree.h"
+#include "manager/gitsync/git_proxy.h"
 #include "manager/gitsync/git_repository.h"
 
 namespace flotilla::manager {
@@ -43,6 +44,7 @@ class Libgit2Repository : public GitRepository {
     uint32_t max_fetch_objects = 5'000'000;
     // Branches and tags that a server may have.
     size_t max_refs = 100'000;
+    ProxySettings proxy;
   };
 
   // `directory` is made if absent (mode 0700). `pool` and `clock` must outlive
