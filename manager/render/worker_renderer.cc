@@ -2,10 +2,13 @@
 
 #include "manager/render/worker_renderer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/status/status_macros.h"
 
@@ -16,15 +19,30 @@ constexpr size_t kHeaderBytes = 4;
 // As the worker's own limit.
 constexpr uint64_t kMaxRequestBytes = 128 << 20;
 constexpr absl::Duration kExitTimeout = absl::Seconds(2);
+constexpr absl::Duration kCheckTimeout = absl::Seconds(10);
+constexpr size_t kMaxCheckOutput = 2000;
 // Go's runtime ends with it when memory or stack run out.
 constexpr int kGoFatalExit = 2;
+// The worker's own, see main.go.
+constexpr int kNoSandboxExit = 3;
 
-std::string Header(uint64_t size) {
-  std::string header;
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    header.push_back(static_cast<char>((size >> shift) & 0xff));
+// The request with its length before it.
+absl::StatusOr<std::string> Frame(const render::v1::RenderRequest& request) {
+  const size_t size = request.ByteSizeLong();
+  if (size > kMaxRequestBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the chart and its values have more than ",
+                     kMaxRequestBytes >> 20, " MiB"));
   }
-  return header;
+  std::string frame(kHeaderBytes + size, '\0');
+  for (size_t i = 0; i < kHeaderBytes; ++i) {
+    frame[i] = static_cast<char>((size >> (24 - 8 * i)) & 0xff);
+  }
+  if (!request.SerializeToArray(&frame[kHeaderBytes],
+                                static_cast<int>(size))) {
+    return absl::InternalError("the request cannot be encoded");
+  }
+  return frame;
 }
 
 uint64_t ParseHeader(const std::string& header) {
@@ -33,20 +51,61 @@ uint64_t ParseHeader(const std::string& header) {
   return size;
 }
 
+WorkerRendererOptions WithDefaults(WorkerRendererOptions options) {
+  if (options.max_workers <= 0) {
+    options.max_workers =
+        std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  }
+  return options;
+}
+
 }  // namespace
+
+absl::Status CheckRenderWorker(Subprocesses& subprocesses,
+                               const std::string& worker_path) {
+  constexpr absl::string_view kConsequence =
+      "charts and kustomizations cannot be rendered: ";
+  SubprocessOptions child;
+  child.argv = {worker_path, "--check"};
+  child.error_output = SubprocessOptions::Stderr::kToStdout;
+  child.isolate_network = true;
+  absl::StatusOr<std::unique_ptr<Subprocess>> process =
+      subprocesses.Start(child);
+  if (!process.ok()) {
+    return absl::Status(
+        process.status().code(),
+        absl::StrCat(kConsequence, process.status().message(),
+                     ". Install flotilla-render-worker beside this program"));
+  }
+  std::string said;
+  while (said.size() < kMaxCheckOutput) {
+    absl::StatusOr<std::string> more =
+        (*process)->Read(kMaxCheckOutput, kCheckTimeout);
+    if (!more.ok() || more->empty()) break;
+    said += *more;
+  }
+  absl::StatusOr<Subprocess::Exit> exit = (*process)->Wait(kCheckTimeout);
+  if (exit.ok() && exit->ok()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      kConsequence, worker_path, " --check: ",
+      exit.ok() ? exit->ToString() : std::string(exit.status().message()),
+      said.empty() ? "" : ", ", absl::StripAsciiWhitespace(said)));
+}
 
 WorkerRenderer::WorkerRenderer(Loop& loop, Subprocesses& subprocesses,
                                WorkerRendererOptions options)
-    : options_(std::move(options)), loop_(loop), subprocesses_(subprocesses) {}
+    : options_(WithDefaults(std::move(options))),
+      loop_(loop),
+      subprocesses_(subprocesses) {}
 
 WorkerRenderer::~WorkerRenderer() {
   *alive_ = false;
   std::vector<std::unique_ptr<Slot>> slots;
-  std::deque<Job> dropped;
+  std::map<std::string, std::deque<Job>> dropped;
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
-    dropped.swap(jobs_);
+    dropped.swap(lines_);
     for (const std::unique_ptr<Slot>& slot : slots_) {
       if (slot->process != nullptr) slot->process->Kill();
     }
@@ -58,13 +117,37 @@ WorkerRenderer::~WorkerRenderer() {
 void WorkerRenderer::Render(render::v1::RenderRequest request, Done done) {
   request.set_id(next_id_++);
   absl::MutexLock lock(&mu_);
-  jobs_.push_back({std::move(request), std::move(done)});
-  const bool all_busy = static_cast<size_t>(idle_threads_) < jobs_.size();
+  Enqueue({std::move(request), std::move(done)});
+  const bool all_busy = static_cast<size_t>(idle_threads_) < waiting_;
   if (all_busy && slots_.size() < static_cast<size_t>(options_.max_workers)) {
     slots_.push_back(std::make_unique<Slot>());
     Slot* slot = slots_.back().get();
     slot->thread = std::thread([this, slot] { RunSlot(slot); });
   }
+}
+
+void WorkerRenderer::Enqueue(Job job) {
+  const std::string key = absl::StrCat(job.request.namespace_(), "/",
+                                       job.request.release_name());
+  std::deque<Job>& line = lines_[key];
+  if (line.empty()) turns_.push_back(key);
+  line.push_back(std::move(job));
+  ++waiting_;
+}
+
+WorkerRenderer::Job WorkerRenderer::Dequeue() {
+  std::string key = std::move(turns_.front());
+  turns_.pop_front();
+  const auto it = lines_.find(key);
+  Job job = std::move(it->second.front());
+  it->second.pop_front();
+  if (it->second.empty()) {
+    lines_.erase(it);
+  } else {
+    turns_.push_back(std::move(key));
+  }
+  --waiting_;
+  return job;
 }
 
 int WorkerRenderer::running_workers() const {
@@ -80,7 +163,7 @@ bool WorkerRenderer::NextJob(bool has_process, Job* job, bool* idle) {
   absl::MutexLock lock(&mu_);
   ++idle_threads_;
   const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return stopping_ || !jobs_.empty();
+    return stopping_ || waiting_ > 0;
   };
   *idle = !mu_.AwaitWithTimeout(
       absl::Condition(&ready),
@@ -88,8 +171,7 @@ bool WorkerRenderer::NextJob(bool has_process, Job* job, bool* idle) {
   --idle_threads_;
   if (stopping_) return false;
   if (*idle) return true;
-  *job = std::move(jobs_.front());
-  jobs_.pop_front();
+  *job = Dequeue();
   return true;
 }
 
@@ -130,16 +212,7 @@ void WorkerRenderer::SetProcess(Slot* slot,
 absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Serve(
     const render::v1::RenderRequest& request, Slot* slot,
     std::unique_ptr<Subprocess>* process) {
-  if (request.ByteSizeLong() > kMaxRequestBytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the chart and its values have more than ",
-                     kMaxRequestBytes >> 20, " MiB"));
-  }
-  std::string body;
-  if (!request.SerializeToString(&body)) {
-    return absl::InternalError("the request cannot be encoded");
-  }
-  const std::string frame = Header(body.size()) + body;
+  ASSIGN_OR_RETURN(const std::string frame, Frame(request));
 
   for (;;) {
     const bool warm = *process != nullptr;
@@ -147,7 +220,10 @@ absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Serve(
       SubprocessOptions child;
       child.argv = {options_.worker_path,
                     absl::StrCat("--max-memory-mib=", options_.max_memory_mib),
-                    absl::StrCat("--max-answer-mib=", options_.max_answer_mib)};
+                    absl::StrCat("--max-answer-mib=", options_.max_answer_mib),
+                    absl::StrCat("--max-cpu=", absl::ToInt64Milliseconds(
+                                                   options_.max_cpu_time),
+                                 "ms")};
       child.error_output = SubprocessOptions::Stderr::kDiscard;
       child.isolate_network = true;
       ASSIGN_OR_RETURN(std::unique_ptr<Subprocess> started,
@@ -192,6 +268,12 @@ absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Ask(
           "the chart did not render within ", options_.max_memory_mib,
           " MiB of memory (render worker: ", exit->ToString(),
           "): look for a template that repeats or includes itself"));
+    }
+    if (exit.ok() && exit->code == kNoSandboxExit) {
+      return absl::UnavailableError(absl::StrCat(
+          "the render worker cannot shut itself off from network and files on "
+          "this machine, and does not render without: ",
+          options_.worker_path, " --check says more"));
     }
     return absl::UnavailableError(absl::StrCat(
         "the render worker ended: ",

@@ -4,17 +4,22 @@
 
 #include "manager/render/worker_renderer.h"
 
+#include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/env/posix/posix_subprocess.h"
+#include "common/env/subprocess.h"
 #include "common/event/real_loop.h"
 #include "common/status/status_matchers.h"
 #include "gmock/gmock.h"
@@ -25,6 +30,9 @@
 namespace flotilla::manager {
 namespace {
 
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr char kEndless[] =
@@ -206,6 +214,152 @@ TEST_F(WorkerRendererTest, MakesTheManifestOfAChartAndOfRawTemplates) {
     }
     EXPECT_TRUE(found);
   }
+}
+
+// Counts how many processes are started, and can kill the last one.
+class CountingSubprocesses final : public Subprocesses {
+ public:
+  explicit CountingSubprocesses(Subprocesses& real) : real_(real) {}
+
+  absl::StatusOr<std::unique_ptr<Subprocess>> Start(
+      const SubprocessOptions& options) override {
+    absl::StatusOr<std::unique_ptr<Subprocess>> started = real_.Start(options);
+    if (started.ok()) {
+      pid_ = static_cast<pid_t>((*started)->pid());
+      ++count_;
+    }
+    return started;
+  }
+
+  int count() const { return count_; }
+  pid_t pid() const { return pid_; }
+
+ private:
+  Subprocesses& real_;
+  std::atomic<int> count_{0};
+  std::atomic<pid_t> pid_{0};
+};
+
+TEST_F(WorkerRendererTest, ReplacesAProcessThatWasKilledWhileItWasIdle) {
+  CountingSubprocesses counting(subprocesses_);
+  renderer_ = std::make_unique<WorkerRenderer>(loop_, counting, options_);
+  ASSERT_THAT(Render(ConfigMap("x")), IsOk());
+  ASSERT_EQ(::kill(counting.pid(), SIGKILL), 0);
+  EXPECT_THAT(Render(ConfigMap("x")), IsOk());
+  EXPECT_EQ(counting.count(), 2);
+}
+
+TEST_F(WorkerRendererTest, GivesUpOnARequestThatKillsTwoProcesses) {
+  options_.max_workers = 1;
+  options_.max_memory_mib = 200;
+  CountingSubprocesses counting(subprocesses_);
+  renderer_ = std::make_unique<WorkerRenderer>(loop_, counting, options_);
+  // Those that wait behind it are served by another process.
+  std::vector<std::string> answers;
+  const auto ask = [&](const std::string& text) {
+    renderer_->Render(Chart(text),
+                      [&](absl::StatusOr<render::v1::RenderResponse> got) {
+                        answers.push_back(
+                            absl::StatusCodeToString(got.status().code()));
+                        if (answers.size() == 5) loop_.Stop();
+                      });
+  };
+  ask(ConfigMap("first"));
+  ask(ConfigMap("{{ repeat 1000000000 \"x\" }}"));
+  for (int i = 0; i < 3; ++i) ask(ConfigMap("behind"));
+  loop_.RunUntilStopped();
+  EXPECT_THAT(answers,
+              ElementsAre("OK", "RESOURCE_EXHAUSTED", "OK", "OK", "OK"));
+  EXPECT_EQ(counting.count(), 3);
+}
+
+// What only the kernel or a watch over the time can end, one after another.
+TEST_F(WorkerRendererTest, OutlivesChartsThatOnlyForceEnds) {
+  options_.max_workers = 1;
+  options_.max_memory_mib = 300;
+  options_.max_cpu_time = absl::Seconds(1);
+  Make();
+  const struct {
+    const char* name;
+    std::string text;
+  } kCharts[] = {
+      {"a loop", kEndless},
+      {"a text that doubles",
+       "{{ $x := \"xxxxxxxx\" }}{{ range until 40 }}"
+       "{{ $x = printf \"%s%s\" $x $x }}{{ end }}"},
+      {"a long text", ConfigMap("{{ repeat 1000000000 \"x\" }}")},
+      {"a tpl of itself",
+       "{{ define \"r\" }}{{ tpl \"{{ include \\\"r\\\" . }}\" . }}{{ end }}"
+       "{{ include \"r\" . }}"},
+      {"a list without end",
+       "{{ $l := list }}{{ range until 100000 }}"
+       "{{ $l = append $l (until 10000) }}{{ end }}"},
+      {"an expression without end",
+       "{{ range until 100000 }}{{ regexMatch \"(a{1,1000}){1,1000}\" "
+       "\"aaaa\" }}{{ range until 100000 }}{{ end }}{{ end }}"},
+      {"big numbers",
+       "{{ range until 1000000 }}{{ derivePassword 1 \"long\" \"a\" \"b\" "
+       "\"c\" }}{{ end }}"},
+  };
+  for (const auto& chart : kCharts) {
+    SCOPED_TRACE(chart.name);
+    absl::StatusOr<render::v1::RenderResponse> got = Render(chart.text);
+    EXPECT_TRUE(!got.ok() || got->has_error());
+    if (got.ok()) {
+      EXPECT_EQ(got->objects_size(), 0);
+    } else {
+      EXPECT_THAT(got.status(),
+                  StatusIs(absl::StatusCode::kResourceExhausted, _));
+    }
+    EXPECT_THAT(Render(ConfigMap("x")), IsOk());
+  }
+}
+
+TEST_F(WorkerRendererTest, SaysWhatTookTooMuchCpuTime) {
+  options_.max_cpu_time = absl::Milliseconds(300);
+  Make();
+  absl::StatusOr<render::v1::RenderResponse> got = Render(kEndless);
+  ASSERT_THAT(got, IsOk());
+  EXPECT_THAT(got->error().message(),
+              HasSubstr("rendering the chart took more than 300ms"));
+}
+
+TEST_F(WorkerRendererTest, LetsReleasesTakeTurns) {
+  options_.max_workers = 1;
+  Make();
+  std::vector<std::string> order;
+  const auto ask = [&](const std::string& release) {
+    render::v1::RenderRequest request = Chart(ConfigMap("x"));
+    request.set_release_name(release);
+    renderer_->Render(std::move(request),
+                      [&, release](absl::StatusOr<render::v1::RenderResponse>) {
+                        order.push_back(release);
+                        if (order.size() == 8) loop_.Stop();
+                      });
+  };
+  // Until the process has started, all are in line.
+  for (int i = 0; i < 6; ++i) ask("large");
+  ask("small");
+  ask("other");
+  loop_.RunUntilStopped();
+  const auto place = [&](const std::string& release) {
+    return std::find(order.begin(), order.end(), release) - order.begin();
+  };
+  EXPECT_LE(place("small"), 2);
+  EXPECT_LE(place("other"), 3);
+}
+
+TEST_F(WorkerRendererTest, ChecksWhetherTheWorkerCanWork) {
+  EXPECT_THAT(CheckRenderWorker(subprocesses_, *worker_path), IsOk());
+  EXPECT_THAT(
+      CheckRenderWorker(subprocesses_, "/nonexistent/worker"),
+      StatusIs(absl::StatusCode::kNotFound,
+               AllOf(HasSubstr("charts and kustomizations cannot be rendered"),
+                     HasSubstr("/nonexistent/worker"),
+                     HasSubstr("beside this program"))));
+  EXPECT_THAT(CheckRenderWorker(subprocesses_, "/bin/false"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("/bin/false --check: exit code 1")));
 }
 
 TEST_F(WorkerRendererTest, SaysWhichProgramCannotBeStarted) {

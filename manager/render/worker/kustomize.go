@@ -30,6 +30,8 @@ const (
 
 	// Nodes of one YAML file with its aliases followed.
 	maxExpandedNodes = 500000
+	// Kustomizations that are read, those that are named twice counted twice.
+	maxBases = 2000
 )
 
 // Names that Kustomize itself honours; Fleet starts with the first only.
@@ -114,7 +116,9 @@ type kustomizeBundle struct {
 	files map[string][]byte
 	dirs  map[string]bool
 
-	visited map[string]bool
+	// Kustomizations that each folder leads to, itself among them; 0 while it is
+	// being counted.
+	weights map[string]int
 	// Texts that no error may quote.
 	secrets []string
 }
@@ -123,7 +127,7 @@ func newKustomizeBundle(settings *renderv1.Kustomize) (*kustomizeBundle, error) 
 	b := &kustomizeBundle{
 		files:   map[string][]byte{},
 		dirs:    map[string]bool{"": true},
-		visited: map[string]bool{},
+		weights: map[string]int{},
 	}
 	cleaned := path.Clean("/" + settings.Dir)
 	if path.IsAbs(settings.Dir) || strings.ContainsAny(settings.Dir, "\\\x00") ||
@@ -168,7 +172,8 @@ func (b *kustomizeBundle) check() error {
 			return err
 		}
 	}
-	return b.visit(b.dir, "", 0)
+	_, err := b.visit(b.dir, "", 0)
+	return err
 }
 
 func sortedFiles(files map[string][]byte) []string {
@@ -217,13 +222,30 @@ func expandedNodes(node *yamlv3.Node, known map[*yamlv3.Node]int) int {
 	return n
 }
 
-// visit checks the kustomization of a folder and those that it leads to.
-// `from` and `line` say who names the folder.
-func (b *kustomizeBundle) visit(dir, from string, line int) error {
-	if b.visited[dir] {
-		return nil
+// visit checks the kustomization of a folder and those that it leads to, and
+// gives their number. `from` and `line` say who names the folder.
+func (b *kustomizeBundle) visit(dir, from string, line int) (int, error) {
+	if weight, known := b.weights[dir]; known {
+		if weight == 0 {
+			return 0, bundleProblem(from, line, "a cycle: the folder %s leads back to itself", orRoot(dir))
+		}
+		return weight, nil
 	}
-	b.visited[dir] = true
+	b.weights[dir] = 0
+	weight, err := b.read(dir, from, line)
+	b.weights[dir] = weight
+	return weight, err
+}
+
+func orRoot(dir string) string {
+	if dir == "" {
+		return "."
+	}
+	return dir
+}
+
+// read is visit for a folder that was not visited yet.
+func (b *kustomizeBundle) read(dir, from string, line int) (int, error) {
 	var found []string
 	for _, name := range kustomizationFiles {
 		if _, ok := b.files[path.Join(dir, name)]; ok {
@@ -232,32 +254,37 @@ func (b *kustomizeBundle) visit(dir, from string, line int) error {
 	}
 	switch len(found) {
 	case 0:
-		return bundleProblem(from, line, "the folder %s has no %s", dir, kustomizationFile)
+		return 0, bundleProblem(from, line, "the folder %s has no %s", orRoot(dir), kustomizationFile)
 	case 1:
 	default:
-		return bundleProblem(found[1], 0, "the folder has two kustomizations: remove one of %s", strings.Join(found, ", "))
+		return 0, bundleProblem(found[1], 0, "the folder has two kustomizations: remove one of %s", strings.Join(found, ", "))
 	}
 	file := found[0]
 	var document yamlv3.Node
 	if err := yamlv3.Unmarshal(b.files[file], &document); err != nil {
-		return bundleProblem(file, errorLine(err), "the file is not YAML: %s", outputProblem(err, 1))
+		return 0, bundleProblem(file, errorLine(err), "the file is not YAML: %s", outputProblem(err, 1))
 	}
 	if document.Kind == 0 || document.Content[0].Tag == "!!null" {
 		if dir == b.dir {
-			return nil
+			return 1, nil
 		}
-		return bundleProblem(file, 1, "the file is empty")
+		return 0, bundleProblem(file, 1, "the file is empty")
 	}
 	root := document.Content[0]
 	if root.Kind != yamlv3.MappingNode {
-		return bundleProblem(file, root.Line, "a kustomization must be a map")
+		return 0, bundleProblem(file, root.Line, "a kustomization must be a map")
 	}
+	weight := 1
 	for i := 0; i+1 < len(root.Content); i += 2 {
-		if err := b.checkField(dir, file, root.Content[i], root.Content[i+1]); err != nil {
-			return err
+		bases, err := b.checkField(dir, file, root.Content[i], root.Content[i+1])
+		if err != nil {
+			return 0, err
+		}
+		if weight += bases; weight > maxBases {
+			return 0, bundleProblem(file, root.Content[i].Line, "more than %d kustomizations are read from here", maxBases)
 		}
 	}
-	return nil
+	return weight, nil
 }
 
 // Where a field's items name files: in themselves, or in a member.
@@ -267,22 +294,27 @@ var (
 	pathFields   = map[string]bool{"patches": true, "patchesJson6902": true, "replacements": true}
 )
 
-func (b *kustomizeBundle) checkField(dir, file string, key, value *yamlv3.Node) error {
+// checkField gives the number of kustomizations that the field leads to.
+func (b *kustomizeBundle) checkField(dir, file string, key, value *yamlv3.Node) (bases int, err error) {
 	field := key.Value
 	switch {
 	case field == "helmCharts" || field == "helmChartInflationGenerator":
-		return bundleProblem(file, key.Line,
+		return 0, bundleProblem(file, key.Line,
 			"%s is not done: Kustomize would start the program helm; name the chart under helm in fleet.yaml, and the kustomization is applied to what it renders to", field)
 	case field == "resources" || field == "bases" || field == "components":
 		for _, item := range scalars(value) {
-			if err := b.checkResource(dir, file, field, item); err != nil {
-				return err
+			weight, err := b.checkResource(dir, file, field, item)
+			if err != nil {
+				return 0, err
+			}
+			if bases += weight; bases > maxBases {
+				break
 			}
 		}
 	case fileFields[field]:
 		for _, item := range scalars(value) {
 			if err := b.checkFile(dir, file, field, item, item.Value); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	case inlineFields[field]:
@@ -292,32 +324,32 @@ func (b *kustomizeBundle) checkField(dir, file string, key, value *yamlv3.Node) 
 			}
 			if field == "patchesStrategicMerge" {
 				if err := b.checkFile(dir, file, field, item, item.Value); err != nil {
-					return err
+					return 0, err
 				}
-			} else if err := b.checkResource(dir, file, field, item); err != nil {
-				return err
+			} else if _, err := b.checkResource(dir, file, field, item); err != nil {
+				return 0, err
 			}
 		}
 	case pathFields[field]:
 		for _, item := range value.Content {
 			if at := member(item, "path"); at != nil {
 				if err := b.checkFile(dir, file, field, at, at.Value); err != nil {
-					return err
+					return 0, err
 				}
 			}
 		}
 	case field == "openapi":
 		if at := member(value, "path"); at != nil {
-			return b.checkFile(dir, file, field, at, at.Value)
+			return 0, b.checkFile(dir, file, field, at, at.Value)
 		}
 	case field == "configMapGenerator" || field == "secretGenerator":
 		for _, item := range value.Content {
 			if err := b.checkGenerator(dir, file, field, item); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
-	return nil
+	return bases, nil
 }
 
 func (b *kustomizeBundle) checkGenerator(dir, file, field string, generator *yamlv3.Node) error {
@@ -385,15 +417,15 @@ func remoteProblem(file, field string, item *yamlv3.Node) error {
 }
 
 // checkResource is for what may be a file or a folder.
-func (b *kustomizeBundle) checkResource(dir, file, field string, item *yamlv3.Node) error {
+func (b *kustomizeBundle) checkResource(dir, file, field string, item *yamlv3.Node) (bases int, err error) {
 	target := path.Join("/", dir, item.Value)[1:]
 	if b.dirs[target] && !path.IsAbs(item.Value) {
 		return b.visit(target, file, item.Line)
 	}
 	if field == "components" && !isRemote(item.Value) {
-		return bundleProblem(file, item.Line, "%s names %s, and there is no such folder in the bundle", field, item.Value)
+		return 0, bundleProblem(file, item.Line, "%s names %s, and there is no such folder in the bundle", field, item.Value)
 	}
-	return b.checkFile(dir, file, field, item, item.Value)
+	return 0, b.checkFile(dir, file, field, item, item.Value)
 }
 
 func (b *kustomizeBundle) checkFile(dir, file, field string, item *yamlv3.Node, name string) error {

@@ -16,6 +16,7 @@ import (
 
 const (
 	maxObjects   = 20000
+	maxFileBytes = 32 << 20
 	hookLabel    = "helm.sh/hook"
 	yamlPrefix   = "error converting YAML to JSON: "
 	duplicateKey = "already set in map"
@@ -30,6 +31,9 @@ type objectReader struct {
 // read adds the objects of one file. `template` is the text that it was
 // rendered from, for the line of a hook.
 func (r *objectReader) read(file, content, template string, crd bool) error {
+	if len(content) > maxFileBytes {
+		return problemAt(file, 0, "the template renders to more than the limit of %d MiB", maxFileBytes>>20)
+	}
 	for _, doc := range splitDocuments(content) {
 		object, err := r.parse(file, doc)
 		if err != nil {
