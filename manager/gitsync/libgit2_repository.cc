@@ -11,7 +11,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -20,7 +19,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/base/call_once.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
@@ -42,6 +40,7 @@
 #include "manager/gitsync/git_socket.h"
 #include "manager/gitsync/git_url.h"
 #include "manager/gitsync/libgit2_handles.h"
+#include "manager/gitsync/libgit2_library.h"
 #include "manager/gitsync/ref_choice.h"
 #include "manager/gitsync/stall_guard.h"
 
@@ -53,47 +52,10 @@ constexpr uint64_t kBytesOfRef = 256;
 constexpr uint64_t kBytesOfGreeting = 1 << 20;
 constexpr size_t kMaxSummary = 200;
 constexpr size_t kMaxAuthor = 200;
-constexpr size_t kMaxPackObject = size_t{256} << 20;
-// GIT_OPT_SET_PACK_MAX_OBJECT_SIZE: in the headers since Debian's security
-// update of 1.5.1. A library without it answers -1 and sets nothing; the bytes
-// of a fetch are then the bound.
-constexpr int kSetPackMaxObjectSize = GIT_OPT_SET_OWNER_VALIDATION + 2;
-constexpr ssize_t kObjectCacheBytes = ssize_t{32} << 20;
 constexpr size_t kSaltBytes = 32;
 constexpr uint64_t kMaxModulesFile = 1 << 20;
 constexpr int kMaxModuleDepth = 10;
 constexpr int kMaxModuleFetches = 200;
-
-// libgit2 is one for the process; so is what it is told here.
-absl::Status InitLibrary() {
-  static absl::once_flag once;
-  static absl::Status* const result = new absl::Status;
-  absl::call_once(once, [] {
-    if (git_libgit2_init() < 0) {
-      *result = absl::InternalError("libgit2 cannot be initialised");
-      return;
-    }
-    // No configuration of the machine or of its user counts.
-    for (const int level :
-         {GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_XDG,
-          GIT_CONFIG_LEVEL_GLOBAL, GIT_CONFIG_LEVEL_PROGRAMDATA}) {
-      git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, level, "");
-    }
-    // Its SSH looks for $HOME/.ssh/known_hosts and fails when there is no
-    // HOME, as in a system service. What is in that file does not matter:
-    // OnCertificate() decides.
-    setenv("HOME", "/nonexistent", /*overwrite=*/0);
-    // Nothing of a repository is run, so it does not matter who owns one that
-    // file:// names.
-    git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
-    git_libgit2_opts(GIT_OPT_ENABLE_FSYNC_GITDIR, 1);
-    git_libgit2_opts(GIT_OPT_SET_CACHE_MAX_SIZE, kObjectCacheBytes);
-    git_libgit2_opts(kSetPackMaxObjectSize, kMaxPackObject);
-    git_libgit2_opts(GIT_OPT_SET_USER_AGENT, "flotilla");
-    *result = RegisterGitSockets();
-  });
-  return *result;
-}
 
 }  // namespace
 
@@ -652,7 +614,7 @@ absl::StatusOr<std::string> ReadOrMakeSalt(const std::string& path,
 absl::StatusOr<std::unique_ptr<Libgit2Repository>> Libgit2Repository::Create(
     WorkerPool& pool, const Clock& clock, Random& random,
     const std::string& directory, const Options& options) {
-  RETURN_IF_ERROR(InitLibrary());
+  RETURN_IF_ERROR(InitLibgit2());
   if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return absl::ErrnoToStatus(errno, absl::StrCat("making ", directory));
   }
