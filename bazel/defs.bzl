@@ -26,6 +26,7 @@ _PURE_PREFIXES = [
     "//third_party/absl:",
     "//third_party/nlohmann_json:",
     "//third_party/protobuf",
+    "//third_party/re2",
     "//tools/",
 ]
 

@@ -246,7 +246,6 @@ TEST_P(BuilderErrors, AreSeenWithFileAndLine) {
              {"a/x.yaml", "x"},
              {"a/broken.yaml", "a: 1\nb: [\n"},
              {"a/list.yaml", "- a\n"},
-             {"a/template.yaml", "a: 1\nb: x${ y }\n"},
              {"a/empty/x.txt", "x"},
              {"a/packed.tgz", "x"},
              {"elsewhere/Chart.yaml", "x"}},
@@ -282,9 +281,6 @@ INSTANTIATE_TEST_SUITE_P(
             "a/broken.yaml", 3, ""},
         Row{"targets:\n- clusterName: x\n  helm: {valuesFiles: [list.yaml]}\n",
             "a/list.yaml", 1, "not a map"},
-        Row{"targets:\n- clusterName: x\n  helm: {valuesFiles: "
-            "[template.yaml]}\n",
-            "a/template.yaml", 2, "template"},
         Row{"a: [", "a/fleet.yaml", 1, ""}));
 
 TEST(BundleBuilder, NamesBothDirectoriesOfOneName) {

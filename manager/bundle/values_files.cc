@@ -38,7 +38,7 @@ class Merger {
       good &= MergeFile(helm.values_files(i),
                         at < lines.values_files.size() ? lines.values_files[at]
                                                        : 0,
-                        lines.literal_values, values);
+                        values);
     }
     if (good) helm.set_values_json(CanonicalValues(values));
   }
@@ -50,8 +50,7 @@ class Merger {
   }
 
  private:
-  bool MergeFile(const std::string& name, int line, bool literal,
-                 json& values) {
+  bool MergeFile(const std::string& name, int line, json& values) {
     absl::StatusOr<ValuesFile> read = read_(name);
     if (!read.ok()) {
       Add(yaml_.errors, absl::StatusCodeToString(read.status().code()), file_,
@@ -69,19 +68,9 @@ class Merger {
       return false;
     }
     if (document->value.is_null()) return true;
-    std::string pointer;
     if (!document->value.is_object()) {
       Add(yaml_.errors, "INVALID_ARGUMENT", read->path, document->line,
           "is not a map of values");
-      return false;
-    }
-    if (FindTemplate(document->value, literal, pointer)) {
-      Add(yaml_.errors, "UNIMPLEMENTED", read->path,
-          document->LineOf(pointer),
-          absl::StrCat(PathOfPointer(pointer),
-                       ": holds a template (\"${\" or "
-                       "\"global.fleet.clusterLabels.\"), which is not "
-                       "supported yet; write the value itself"));
       return false;
     }
     MergeValues(values, document->value);

@@ -2,8 +2,8 @@
 //
 // Readers for the blocks that fleet.yaml, Bundle and GitRepo share: options
 // (spec 1.0.6, 1.0.7), targets and selectors (1.0.8), correctDrift, and the
-// checks of names that go with them. Fields that Fleet knows and that are not
-// honoured are visible errors.
+// checks of names that go with them. A key of Fleet that changes nothing here
+// is a warning that says what happens instead.
 
 #ifndef FLOTILLA_MANAGER_DOCUMENTS_DEPLOY_FIELDS_H_
 #define FLOTILLA_MANAGER_DOCUMENTS_DEPLOY_FIELDS_H_
@@ -22,12 +22,14 @@ namespace flotilla::manager {
 // Where options stand in their file, for messages of later steps.
 struct OptionLines {
   int helm_chart = 0;
+  int helm_repo = 0;
+  int helm_version = 0;
   int values_files_key = 0;
   // By position in HelmOptions.values_files.
   std::vector<int> values_files;
-  // helm.disablePreProcess: "${" in values means itself. For a target set it
-  // to the root's before reading.
-  bool literal_values = false;
+  int kustomize_dir = 0;
+  // By position in DeployOptions.yaml_overlays.
+  std::vector<int> yaml_overlays;
 };
 
 // Options that stand at the top level of `reader`'s object. Keys of theirs
@@ -49,12 +51,30 @@ void NameTargets(google::protobuf::RepeatedPtrField<storage::v1::Target>& list);
 bool ReadLabelSelector(FieldReader& reader, absl::string_view key,
                        core::v1::LabelSelector& selector);
 
-// `correctDrift`; UNSPECIFIED when it says nothing.
-storage::v1::TriState ReadCorrectDrift(FieldReader& reader);
+// `correctDrift`. `enabled` is UNSPECIFIED when it says nothing.
+struct CorrectDrift {
+  storage::v1::TriState enabled = storage::v1::TRI_STATE_UNSPECIFIED;
+  bool force = false;
+  bool keep_fail_history = false;
+};
+CorrectDrift ReadCorrectDrift(FieldReader& reader);
 
 // Labels, checked, sorted by key.
 void ReadLabels(FieldReader& reader, absl::string_view key,
                 google::protobuf::RepeatedPtrField<core::v1::LabelPair>& out);
+
+// As ReadLabels(), with any value.
+void ReadAnnotations(
+    FieldReader& reader, absl::string_view key,
+    google::protobuf::RepeatedPtrField<core::v1::LabelPair>& out);
+
+// The text at `key`, checked when it is not empty.
+std::string ReadDnsLabel(FieldReader& reader, absl::string_view key);
+std::string ReadDnsSubdomain(FieldReader& reader, absl::string_view key);
+
+// What keeps a text from being a path that stays below its root; "" when
+// nothing does. A slash at its beginning is the root's.
+std::string PathProblem(absl::string_view path);
 
 // What keeps a text from being such a name; "" when nothing does.
 std::string DnsLabelProblem(absl::string_view name);

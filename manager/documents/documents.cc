@@ -11,430 +11,69 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/yaml/documents.h"
-#include "google/protobuf/io/gzip_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/duration.pb.h"
+#include "manager/documents/bundle_fields.h"
 #include "manager/documents/deploy_fields.h"
 #include "manager/documents/field_reader.h"
+#include "manager/documents/git_repo_fields.h"
+#include "manager/documents/regex.h"
+#include "manager/documents/secret_fields.h"
+#include "manager/documents/values.h"
 #include "nlohmann/json.hpp"
 
 namespace flotilla::manager {
 namespace {
 
+using core::v1::LabelSelector;
+using google::protobuf::RepeatedPtrField;
 using nlohmann::json;
-using storage::v1::BundleSpec;
 using storage::v1::Document;
-using storage::v1::GitRepoSpec;
-using storage::v1::SecretData;
 
 constexpr absl::string_view kFleetApi = "fleet.cattle.io/v1alpha1";
-constexpr size_t kMaxCaBundle = 1 << 20;
-constexpr size_t kMaxSecretValue = 1 << 20;
-constexpr size_t kMaxBundleFiles = 10000;
-constexpr uint64_t kMaxBundleBytes = 32 << 20;
-constexpr absl::Duration kMaxDuration = absl::Hours(2562047);
+constexpr absl::string_view kCoreApi = "v1";
+constexpr size_t kMaxConfigMapBytes = 1 << 20;
 
-// A file's name inside a bundle: relative, no "..", forward slashes.
-std::string FileNameProblem(absl::string_view name) {
-  bool valid = !name.empty() && name.size() <= 4096 && name.front() != '/';
-  for (const char c : name) {
-    const auto u = static_cast<unsigned char>(c);
-    valid = valid && u >= 0x20 && u != 0x7f && c != '\\';
-  }
-  for (const absl::string_view part : absl::StrSplit(name, '/')) {
-    valid = valid && !part.empty() && part != "." && part != "..";
-  }
-  if (valid) return "";
-  return absl::StrCat("\"", ShownText(name),
-                      "\" is not a valid file name: write it relative to the "
-                      "bundle's root, without \"..\" and backslashes");
-}
-
-std::string PathProblem(absl::string_view path) {
-  absl::ConsumePrefix(&path, "/");
-  int depth = 0;
-  for (const absl::string_view part : absl::StrSplit(path, '/')) {
-    if (part.empty() || part == ".") continue;
-    depth += part == ".." ? -1 : 1;
-    if (depth < 0) {
-      return absl::StrCat("\"", ShownText(path), "\" leaves the repository");
-    }
-  }
-  for (const char c : path) {
-    const auto u = static_cast<unsigned char>(c);
-    if (u < 0x20 || u == 0x7f) {
-      return absl::StrCat("\"", ShownText(path),
-                          "\" holds a control character");
-    }
-  }
-  return "";
-}
-
-// Never quotes the URL: there may be a password in it.
-std::string RepoProblem(absl::string_view repo) {
-  if (repo.empty()) {
-    return "must be set: the URL of the repository";
-  }
-  for (const char c : repo) {
-    const auto u = static_cast<unsigned char>(c);
-    if (u <= 0x20 || u == 0x7f) {
-      return "holds white space or a control character";
-    }
-  }
-  const size_t scheme_end = repo.find("://");
-  if (scheme_end == absl::string_view::npos) {
-    const size_t colon = repo.find(':');
-    const size_t slash = repo.find('/');
-    const bool scp_like = colon != absl::string_view::npos && colon > 0 &&
-                          colon + 1 < repo.size() &&
-                          (slash == absl::string_view::npos || colon < slash);
-    if (!scp_like || repo.front() == '-' || absl::StrContains(repo, "::")) {
-      return "must be a URL: https://, http://, ssh://, file:// or "
-             "user@host:path";
-    }
-    return "";
-  }
-  const std::string scheme =
-      absl::AsciiStrToLower(repo.substr(0, scheme_end));
-  if (scheme == "file") {
-    return repo.substr(scheme_end + 3, 1) == "/"
-               ? ""
-               : "must name an absolute path, such as file:///srv/repo.git";
-  }
-  if (scheme != "https" && scheme != "http" && scheme != "ssh") {
-    return absl::StrCat("has the scheme \"", ShownText(scheme),
-                        "\"; use https, http, ssh or file");
-  }
-  absl::string_view authority = repo.substr(scheme_end + 3);
-  authority = authority.substr(0, authority.find_first_of("/?#"));
-  const size_t at = authority.rfind('@');
-  if (at != absl::string_view::npos) {
-    if (absl::StrContains(authority.substr(0, at), ':')) {
-      return "holds a password; put it into a Secret and name that in "
-             "clientSecretName";
-    }
-    authority.remove_prefix(at + 1);
-  }
-  if (authority.empty() || authority.front() == '-') {
-    return "has no host name";
-  }
-  return "";
-}
-
-std::string RefProblem(absl::string_view ref) {
-  if (ref.empty()) return "";
-  bool valid = ref.size() <= 255 && ref.front() != '-' &&
-               !absl::StrContains(ref, "..");
-  for (const char c : ref) {
-    const auto u = static_cast<unsigned char>(c);
-    valid = valid && u > 0x20 && u != 0x7f &&
-            !absl::StrContains("~^:?*[\\", absl::string_view(&c, 1));
-  }
-  if (valid) return "";
-  return absl::StrCat("\"", ShownText(ref),
-                      "\" is not a valid name of a branch, tag or commit");
-}
-
-void ReadGitRepoTargets(FieldReader& spec, GitRepoSpec& result) {
-  for (FieldReader& reader : spec.Objects("targets")) {
-    storage::v1::Target& target = *result.add_targets();
-    ReadTargetSelectors(reader, target);
-    reader.Finish();
-  }
-  NameTargets(*result.mutable_targets());
-}
-
-void ReadGitRepo(FieldReader& spec, GitRepoSpec& result) {
-  result.set_repo(spec.String("repo"));
-  const std::string repo_problem = RepoProblem(result.repo());
-  const json* repo = spec.Value("repo");
-  const bool wrong_type = repo != nullptr && !repo->is_string();
-  if (!repo_problem.empty() && !wrong_type) spec.Error("repo", repo_problem);
-  result.set_branch(spec.String("branch"));
-  result.set_revision(spec.String("revision"));
-  for (const auto& [key, ref] :
-       {std::pair<const char*, const std::string&>("branch", result.branch()),
-        {"revision", result.revision()}}) {
-    const std::string problem = RefProblem(ref);
-    if (!problem.empty()) spec.Error(key, problem);
-  }
-  for (std::string& path : spec.Strings("paths")) {
-    const std::string problem = PathProblem(path);
-    if (!problem.empty()) spec.Error("paths", problem);
-    result.add_paths(std::move(path));
-  }
-  ReadGitRepoTargets(spec, result);
-  result.set_target_namespace(spec.String("targetNamespace"));
-  if (!result.target_namespace().empty()) {
-    const std::string problem = DnsLabelProblem(result.target_namespace());
-    if (!problem.empty()) spec.Error("targetNamespace", problem);
-  }
-  result.set_client_secret_name(spec.String("clientSecretName"));
-  if (!result.client_secret_name().empty()) {
-    const std::string problem =
-        DnsSubdomainProblem(result.client_secret_name());
-    if (!problem.empty()) spec.Error("clientSecretName", problem);
-  }
-  const std::string ca = spec.String("caBundle");
-  if (!ca.empty()) {
-    std::string pem;
-    if (ca.size() > kMaxCaBundle ||
-        !absl::Base64Unescape(absl::StrReplaceAll(ca, {{"\n", ""}}), &pem) ||
-        !absl::StrContains(pem, "-----BEGIN CERTIFICATE-----")) {
-      spec.Error("caBundle",
-                 "must be base64 of certificates in PEM form; make it with "
-                 "\"base64 -w0 ca.pem\"");
-    } else {
-      result.set_ca_bundle(std::move(pem));
-    }
-  }
-  result.set_insecure_skip_tls_verify(spec.Bool("insecureSkipTLSVerify"));
-  const json* interval = spec.Value("pollingInterval");
-  if (interval != nullptr && *interval != json(0)) {
-    absl::StatusOr<absl::Duration> parsed =
-        interval->is_string()
-            ? ParseGoDuration(interval->get_ref<const std::string&>())
-            : absl::InvalidArgumentError(
-                  "must be a duration in quotes, such as \"15s\"");
-    if (!parsed.ok()) {
-      spec.Error("pollingInterval", parsed.status().message());
-    } else if (*parsed > absl::ZeroDuration()) {
-      const int64_t seconds = absl::IDivDuration(*parsed, absl::Seconds(1),
-                                                 &*parsed);
-      result.mutable_polling_interval()->set_seconds(seconds);
-      result.mutable_polling_interval()->set_nanos(
-          static_cast<int32_t>(absl::ToInt64Nanoseconds(*parsed)));
-    }
-  }
-  result.set_disable_polling(spec.Bool("disablePolling"));
-  result.set_correct_drift(ReadCorrectDrift(spec));
-  result.set_keep_resources(spec.Bool("keepResources"));
-  result.set_force_sync_generation(spec.Int("forceSyncGeneration"));
-  spec.UnsupportedUnless("imageScanInterval", {"15m", "15m0s"});
-  spec.Unsupported({"bundles", "serviceAccount", "helmSecretName",
-                    "helmSecretNameForPaths", "helmRepoURLRegex", "paused",
-                    "deleteNamespace", "imageScanCommit", "ociRegistrySecret",
-                    "webhookSecret"});
-}
-
-void ReadCluster(FieldReader& spec) {
-  spec.Unsupported(
-      {"paused", "clientID", "kubeConfigSecret", "kubeConfigSecretNamespace",
-       "redeployAgentGeneration", "agentEnvVars", "agentNamespace",
-       "privateRepoURL", "templateValues", "agentTolerations",
-       "agentAffinity", "agentResources", "hostNetwork",
-       "agentSchedulingCustomization", "agentPullSecrets"});
-}
-
-// Undoes "base64+gz", at most `max_bytes`.
-absl::StatusOr<std::string> DecodeContent(absl::string_view content,
-                                          uint64_t max_bytes) {
-  std::string packed;
-  if (!absl::Base64Unescape(content, &packed)) {
-    return absl::InvalidArgumentError("is not valid base64");
-  }
-  google::protobuf::io::ArrayInputStream input(
-      packed.data(), static_cast<int>(packed.size()));
-  google::protobuf::io::GzipInputStream gzip(
-      &input, google::protobuf::io::GzipInputStream::GZIP);
-  std::string out;
-  const void* chunk = nullptr;
-  int size = 0;
-  while (gzip.Next(&chunk, &size)) {
-    if (out.size() + static_cast<size_t>(size) > max_bytes) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("unpacks to more than ", max_bytes, " bytes"));
-    }
-    out.append(static_cast<const char*>(chunk), static_cast<size_t>(size));
-  }
-  // Z_STREAM_END is 1; anything else is a cut or damaged stream.
-  if (gzip.ZlibErrorCode() != 1) {
-    return absl::InvalidArgumentError("is not a whole gzip stream");
-  }
-  return out;
-}
-
-void ReadBundle(FieldReader& spec, BundleSpec& result,
-                std::vector<std::string>& contents) {
-  OptionLines lines;
-  *result.mutable_options() = ReadDeployOptions(spec, lines);
-  for (FieldReader& reader : spec.Objects("targets")) {
-    OptionLines target_lines;
-    target_lines.literal_values = lines.literal_values;
-    *result.add_targets() = ReadBundleTarget(reader, target_lines);
-  }
-  NameTargets(*result.mutable_targets());
-
-  std::map<std::string, std::string> files;
-  uint64_t total = 0;
-  for (FieldReader& reader : spec.Objects("resources")) {
-    const std::string name = reader.String("name");
-    const std::string content = reader.String("content");
-    const std::string encoding = reader.String("encoding");
-    reader.Finish();
-    const std::string problem = FileNameProblem(name);
-    if (!problem.empty()) {
-      reader.Error("name", problem);
-      continue;
-    }
-    absl::StatusOr<std::string> bytes =
-        absl::InvalidArgumentError("must be \"\" or \"base64+gz\"");
-    if (encoding.empty()) bytes = content;
-    if (encoding == "base64+gz") {
-      bytes = DecodeContent(content, kMaxBundleBytes - total);
-    }
-    if (!bytes.ok()) {
-      reader.Error(encoding == "base64+gz" ? "content" : "encoding",
-                   bytes.status().message());
-      continue;
-    }
-    total += bytes->size();
-    if (total > kMaxBundleBytes || files.size() >= kMaxBundleFiles) {
-      spec.Error("resources", absl::StrCat("has more than ", kMaxBundleBytes,
-                                           " bytes or ", kMaxBundleFiles,
-                                           " files; split the bundle"));
-      break;
-    }
-    if (!files.emplace(name, *std::move(bytes)).second) {
-      reader.Error("name", absl::StrCat("\"", ShownText(name),
-                                        "\" is there twice"));
-    }
-  }
-  for (auto& [name, bytes] : files) {
-    storage::v1::BundleFile& file = *result.add_resources();
-    file.set_name(name);
-    file.set_size(bytes.size());
-    contents.push_back(std::move(bytes));
-  }
-  if (files.empty() && !spec.Has("resources")) {
-    spec.Warning("resources", "is empty: the bundle deploys nothing");
-  }
-  spec.UnsupportedUnless("targetCustomizationMode", {"FirstMatch"});
-  spec.UnsupportedIfPresent({"rolloutStrategy"});
-  spec.Unsupported({"forceSyncGeneration", "paused", "targetRestrictions",
-                    "dependsOn", "contentsId", "helmOpOptions", "valuesHash"});
-}
-
-struct SecretShape {
-  const char* type;
-  std::vector<std::string> required;
+struct KindRow {
+  const char* kind;
+  const char* plural;
+  absl::string_view api;
 };
 
-const std::vector<SecretShape>& SecretShapes() {
-  static const auto& shapes = *new std::vector<SecretShape>{
-      {"kubernetes.io/basic-auth", {"password"}},
-      {"kubernetes.io/ssh-auth", {"ssh-privatekey"}},
-      {"Opaque", {}},
+// Kinds that are accepted, in the order of messages.
+const std::vector<KindRow>& Kinds() {
+  static const auto& kinds = *new std::vector<KindRow>{
+      {"GitRepo", "GitRepos", kFleetApi},
+      {"HelmOp", "HelmOps", kFleetApi},
+      {"Bundle", "Bundles", kFleetApi},
+      {"Cluster", "Clusters", kFleetApi},
+      {"ClusterGroup", "ClusterGroups", kFleetApi},
+      {"Policy", "Policies", kFleetApi},
+      {"GitRepoRestriction", "GitRepoRestrictions", kFleetApi},
+      {"BundleNamespaceMapping", "BundleNamespaceMappings", kFleetApi},
+      {"ClusterRegistrationToken", "ClusterRegistrationTokens", kFleetApi},
+      {"Secret", "Secrets", kCoreApi},
+      {"ConfigMap", "ConfigMaps", kCoreApi},
+      {"Namespace", "Namespaces", kCoreApi},
   };
-  return shapes;
+  return kinds;
 }
 
-// Keys alone are named in messages.
-void ReadSecretValues(FieldReader& root,
-                      std::map<std::string, std::string>& values) {
-  if (std::optional<FieldReader> data = root.Object("data");
-      data.has_value()) {
-    const json& object = *root.Value("data");
-    for (const auto& item : object.items()) {
-      std::string decoded;
-      if (item.value().is_null()) {
-        values[item.key()] = "";
-      } else if (!item.value().is_string() ||
-                 !absl::Base64Unescape(
-                     absl::StrReplaceAll(
-                         item.value().get_ref<const std::string&>(),
-                         {{"\n", ""}, {"\r", ""}}),
-                     &decoded)) {
-        data->Error(item.key(),
-                    "is not valid base64; plain text goes under stringData");
-      } else {
-        values[item.key()] = std::move(decoded);
-      }
-    }
-  }
-  if (std::optional<FieldReader> data = root.Object("stringData");
-      data.has_value()) {
-    const json& object = *root.Value("stringData");
-    for (const auto& item : object.items()) {
-      if (!item.value().is_string()) {
-        data->Error(item.key(), "must be a string; write it in quotes");
-      } else {
-        values[item.key()] = item.value().get<std::string>();
-      }
-    }
-  }
-}
-
-void ReadSecret(FieldReader& root, Document& document, SecretData& result) {
-  std::string type = root.String("type");
-  if (type.empty()) type = "Opaque";
-  document.mutable_secret()->set_type(type);
-  root.Ignored({"immutable"});
-  std::map<std::string, std::string> values;
-  ReadSecretValues(root, values);
-
-  const auto& shapes = SecretShapes();
-  const auto shape =
-      std::find_if(shapes.begin(), shapes.end(),
-                   [&type](const SecretShape& s) { return type == s.type; });
-  if (shape == shapes.end()) {
-    root.Error("type", absl::StrCat("\"", ShownText(type),
-                                    "\" is not one of "
-                                    "kubernetes.io/basic-auth, "
-                                    "kubernetes.io/ssh-auth, Opaque"));
-    return;
-  }
-  for (const std::string& key : shape->required) {
-    if (values[key].empty()) {
-      root.Error("", absl::StrCat("a Secret of type ", type, " needs the key ",
-                                  key));
-    }
-  }
-  static const auto& known = *new std::vector<std::string>{
-      "username", "password", "ssh-privatekey", "known_hosts"};
-  const auto is_known = [](const std::string& key) {
-    return std::find(known.begin(), known.end(), key) != known.end();
+// Kinds of Fleet that are passed over, and what happens instead.
+const std::map<std::string, std::string>& PassedOverKinds() {
+  static const auto& kinds = *new std::map<std::string, std::string>{
+      {"BundleDeployment", "the manager decides what each cluster gets"},
+      {"Content", "files of bundles lie in the manager's own store"},
+      {"ClusterRegistration", "a cluster joins with a token"},
+      {"ImageScan",
+       "registries are not scanned, and nothing is written back to Git"},
+      {"Schedule", "changes are deployed at any time"},
   };
-  if (std::none_of(values.begin(), values.end(),
-                   [&](const auto& v) { return is_known(v.first); })) {
-    root.Error("",
-               "holds none of username, password, ssh-privatekey and "
-               "known_hosts: only Secrets with Git credentials are accepted");
-  }
-  for (auto& [key, value] : values) {
-    if (absl::StartsWith(key, "github_app_")) {
-      root.log().Error(root.pointer(),
-                       absl::StrCat(ShownText(key),
-                                    " is a key of Fleet that is known but "
-                                    "not supported yet; take it out"),
-                       "UNIMPLEMENTED");
-      continue;
-    }
-    if (!is_known(key)) {
-      const std::string nearest = NearestWord(key, known);
-      root.Warning("", absl::StrCat(
-                           "key \"", ShownText(key), "\" has no effect",
-                           nearest.empty() ? ""
-                                           : absl::StrCat("; did you mean \"",
-                                                          nearest, "\"?")));
-      continue;
-    }
-    if (value.size() > kMaxSecretValue) {
-      root.Error("", absl::StrCat("key ", key, " has more than ",
-                                  kMaxSecretValue, " bytes"));
-      continue;
-    }
-    if (value.empty()) continue;
-    storage::v1::SecretEntry& entry = *result.add_entries();
-    entry.set_key(key);
-    entry.set_value(value);
-  }
+  return kinds;
 }
 
 void ReadMetadata(FieldReader& root, absl::string_view default_workspace,
@@ -453,18 +92,178 @@ void ReadMetadata(FieldReader& root, absl::string_view default_workspace,
     metadata->Error("name", name_problem);
   }
   const std::string workspace = metadata->String("namespace");
-  if (!workspace.empty()) document.set_workspace(workspace);
+  if (document.kind() == "Namespace") {
+    // Its labels are looked up by the workspace that it is.
+    if (!workspace.empty()) {
+      metadata->Error("namespace", "must be empty: a Namespace lies in none");
+    }
+    document.set_workspace(document.name());
+    if (!document.name().empty() && name_problem.empty()) {
+      const std::string problem = DnsLabelProblem(document.name());
+      if (!problem.empty()) metadata->Error("name", problem);
+      if (!problem.empty()) document.set_workspace("default");
+    } else {
+      document.set_workspace("default");
+    }
+  } else if (!workspace.empty()) {
+    document.set_workspace(workspace);
+  }
   const std::string workspace_problem = DnsLabelProblem(document.workspace());
   if (!workspace_problem.empty()) {
     metadata->Error("namespace", workspace_problem);
   }
   ReadLabels(*metadata, "labels", *document.mutable_labels());
+  ReadAnnotations(*metadata, "annotations", *document.mutable_annotations());
   // What Kubernetes writes there.
-  metadata->Ignored({"annotations", "creationTimestamp", "deletionTimestamp",
+  metadata->Ignored({"creationTimestamp", "deletionTimestamp",
                      "deletionGracePeriodSeconds", "finalizers", "generateName",
                      "generation", "managedFields", "ownerReferences",
                      "resourceVersion", "selfLink", "uid"});
   metadata->Finish();
+}
+
+void ReadCluster(FieldReader& spec, storage::v1::ClusterSpec& result) {
+  result.set_paused(spec.Bool("paused"));
+  result.set_client_id(spec.String("clientID"));
+  if (const json* values = spec.Value("templateValues"); values != nullptr) {
+    if (values->is_object()) {
+      result.set_template_values_json(CanonicalValues(*values));
+    } else {
+      spec.Error("templateValues", "must be a map");
+    }
+  }
+  for (const char* key : {"kubeConfigSecret", "kubeConfigSecretNamespace"}) {
+    spec.NoEffect(key,
+                  "the manager holds no credentials of clusters; install the "
+                  "agent there with a token of \"flotilla token create\"");
+  }
+  for (const char* key :
+       {"redeployAgentGeneration", "agentEnvVars", "agentNamespace",
+        "privateRepoURL", "agentTolerations", "agentAffinity",
+        "agentResources", "hostNetwork", "agentSchedulingCustomization",
+        "agentPullSecrets"}) {
+    spec.NoEffect(key,
+                  "the agent's Deployment is yours: set it where you install "
+                  "the agent");
+  }
+}
+
+void ReadClusterGroup(FieldReader& spec,
+                      storage::v1::ClusterGroupSpec& result) {
+  LabelSelector selector;
+  if (ReadLabelSelector(spec, "selector", selector)) {
+    *result.mutable_selector() = std::move(selector);
+  } else if (!spec.Has("selector")) {
+    spec.Warning("", "has no selector, so the group has no clusters; write "
+                     "\"selector: {}\" for all of them");
+  }
+}
+
+void AddTexts(FieldReader& reader, absl::string_view key,
+              RepeatedPtrField<std::string>& out) {
+  for (std::string& text : reader.Strings(key)) *out.Add() = std::move(text);
+}
+
+// Regular expressions or exact texts.
+void AddPatterns(FieldReader& reader, absl::string_view key,
+                 RepeatedPtrField<std::string>& out) {
+  AddTexts(reader, key, out);
+  for (const std::string& pattern : out) {
+    const std::string problem = RegexProblem(pattern);
+    if (problem.empty()) continue;
+    reader.Warning(key, absl::StrCat(problem,
+                                     "; it allows this exact text alone"));
+  }
+}
+
+void ReadRestriction(FieldReader& root,
+                     storage::v1::GitRepoRestrictionSpec& result) {
+  result.set_default_service_account(
+      ReadDnsSubdomain(root, "defaultServiceAccount"));
+  AddTexts(root, "allowedServiceAccounts",
+           *result.mutable_allowed_service_accounts());
+  AddPatterns(root, "allowedRepoPatterns",
+              *result.mutable_allowed_repo_patterns());
+  result.set_default_client_secret_name(
+      ReadDnsSubdomain(root, "defaultClientSecretName"));
+  AddTexts(root, "allowedClientSecretNames",
+           *result.mutable_allowed_client_secret_names());
+  AddTexts(root, "allowedTargetNamespaces",
+           *result.mutable_allowed_target_namespaces());
+  LabelSelector selector;
+  if (ReadLabelSelector(root, "allowedTargetNamespaceSelector", selector)) {
+    *result.mutable_allowed_target_namespace_selector() = std::move(selector);
+  }
+}
+
+void ReadPolicy(FieldReader& root, storage::v1::PolicySpec& result) {
+  result.set_require_service_account(root.Bool("requireServiceAccount"));
+  AddTexts(root, "allowedServiceAccounts",
+           *result.mutable_allowed_service_accounts());
+  result.set_allow_namespace_creation(root.Bool("allowNamespaceCreation"));
+  if (std::optional<FieldReader> git = root.Object("gitRepo");
+      git.has_value()) {
+    storage::v1::SourcePolicy& policy = *result.mutable_git_repo();
+    policy.set_default_service_account(
+        ReadDnsSubdomain(*git, "defaultServiceAccount"));
+    policy.set_default_secret_name(
+        ReadDnsSubdomain(*git, "defaultClientSecretName"));
+    AddTexts(*git, "allowedClientSecretNames",
+             *policy.mutable_allowed_secret_names());
+    AddPatterns(*git, "allowedRepoPatterns",
+                *policy.mutable_allowed_repo_patterns());
+    git->Finish();
+  }
+  if (std::optional<FieldReader> helm = root.Object("helmOp");
+      helm.has_value()) {
+    storage::v1::SourcePolicy& policy = *result.mutable_helm_op();
+    policy.set_default_service_account(
+        ReadDnsSubdomain(*helm, "defaultServiceAccount"));
+    policy.set_default_secret_name(
+        ReadDnsSubdomain(*helm, "defaultHelmSecretName"));
+    AddTexts(*helm, "allowedHelmSecretNames",
+             *policy.mutable_allowed_secret_names());
+    AddPatterns(*helm, "allowedHelmRepoPatterns",
+                *policy.mutable_allowed_repo_patterns());
+    AddPatterns(*helm, "allowedChartPatterns",
+                *policy.mutable_allowed_chart_patterns());
+    helm->Finish();
+  }
+}
+
+void ReadMapping(FieldReader& root,
+                 storage::v1::BundleNamespaceMappingSpec& result) {
+  LabelSelector bundles;
+  if (ReadLabelSelector(root, "bundleSelector", bundles)) {
+    *result.mutable_bundle_selector() = std::move(bundles);
+  }
+  LabelSelector namespaces;
+  if (ReadLabelSelector(root, "namespaceSelector", namespaces)) {
+    *result.mutable_namespace_selector() = std::move(namespaces);
+  }
+  for (const char* key : {"bundleSelector", "namespaceSelector"}) {
+    if (!root.Has(key)) {
+      root.Warning("", absl::StrCat("has no ", key,
+                                    ", so it matches nothing; write \"", key,
+                                    ": {}\" for all"));
+    }
+  }
+}
+
+void ReadConfigMap(FieldReader& root, storage::v1::ConfigMapSpec& result) {
+  size_t total = 0;
+  for (const auto& [key, value] : root.StringMap("data")) {
+    core::v1::LabelPair& pair = *result.add_data();
+    pair.set_key(key);
+    pair.set_value(value);
+    total += key.size() + value.size();
+  }
+  if (total > kMaxConfigMapBytes) {
+    root.Error("data",
+               absl::StrCat("has more than ", kMaxConfigMapBytes, " bytes"));
+  }
+  root.NoEffect("binaryData", "only text is read; put it into data");
+  root.Ignored({"immutable"});
 }
 
 // The kind when it is accepted; logs an error and returns "" otherwise.
@@ -484,7 +283,10 @@ std::string ReadKind(FieldReader& root) {
     }
     return "";
   }
-  if (CanonicalKind(kind) != kind) {
+  const auto row = std::find_if(
+      Kinds().begin(), Kinds().end(),
+      [&kind](const KindRow& r) { return kind == r.kind; });
+  if (row == Kinds().end()) {
     const std::string meant = CanonicalKind(kind);
     root.Error("kind",
                absl::StrCat("\"", ShownText(kind),
@@ -495,10 +297,9 @@ std::string ReadKind(FieldReader& root) {
                             "; accepted are ", AcceptedKinds()));
     return "";
   }
-  const absl::string_view wanted = kind == "Secret" ? "v1" : kFleetApi;
-  if (api != wanted) {
+  if (api != row->api) {
     root.Error("apiVersion",
-               absl::StrCat("must be \"", wanted, "\" for a ", kind,
+               absl::StrCat("must be \"", row->api, "\" for a ", kind,
                             ", and is \"", ShownText(api), "\""));
     return "";
   }
@@ -510,6 +311,54 @@ std::string SubjectOf(const Document& document) {
                       "/", ShownText(document.name()));
 }
 
+// Kinds without a `spec`: their keys stand at the top level.
+bool ReadFlatKind(FieldReader& root, ParsedDocument& parsed) {
+  Document& document = parsed.document;
+  const std::string& kind = document.kind();
+  if (kind == "Secret") {
+    ReadSecret(root, *document.mutable_secret(), parsed.secret_data);
+  } else if (kind == "ConfigMap") {
+    ReadConfigMap(root, *document.mutable_config_map());
+  } else if (kind == "Policy") {
+    ReadPolicy(root, *document.mutable_policy());
+  } else if (kind == "GitRepoRestriction") {
+    ReadRestriction(root, *document.mutable_git_repo_restriction());
+  } else if (kind == "BundleNamespaceMapping") {
+    ReadMapping(root, *document.mutable_bundle_namespace_mapping());
+  } else {
+    return false;
+  }
+  if (root.Has("spec")) {
+    // A policy that is read as empty would allow everything.
+    root.Error("spec", absl::StrCat("does not belong to a ", kind,
+                                    "; write its keys at the top level"));
+  }
+  return true;
+}
+
+void ReadSpec(FieldReader& spec, ParsedDocument& parsed) {
+  Document& document = parsed.document;
+  const std::string& kind = document.kind();
+  if (kind == "GitRepo") {
+    ReadGitRepoSpec(spec, *document.mutable_git_repo());
+  } else if (kind == "HelmOp") {
+    ReadHelmOpSpec(spec, *document.mutable_helm_op());
+  } else if (kind == "Cluster") {
+    ReadCluster(spec, *document.mutable_cluster());
+  } else if (kind == "ClusterGroup") {
+    ReadClusterGroup(spec, *document.mutable_cluster_group());
+  } else if (kind == "ClusterRegistrationToken") {
+    google::protobuf::Duration ttl;
+    auto& token = *document.mutable_cluster_registration_token();
+    if (ReadDuration(spec, "ttl", ttl)) *token.mutable_ttl() = ttl;
+  } else if (kind == "Namespace") {
+    document.mutable_namespace_();
+    spec.Ignored({"finalizers"});
+  } else {
+    ReadBundleSpec(spec, *document.mutable_bundle(), parsed.contents);
+  }
+}
+
 void ReadDocument(FieldReader& root, absl::string_view default_workspace,
                   ParsedDocument& parsed) {
   Document& document = parsed.document;
@@ -518,34 +367,16 @@ void ReadDocument(FieldReader& root, absl::string_view default_workspace,
   document.set_kind(kind);
   ReadMetadata(root, default_workspace, document);
   root.log().set_subject(SubjectOf(document));
-  if (kind == "Secret") {
-    ReadSecret(root, document, parsed.secret_data);
-    root.Finish();
-    return;
+  if (!ReadFlatKind(root, parsed)) {
+    static const json& empty = *new json(json::object());
+    std::optional<FieldReader> given = root.Object("spec");
+    FieldReader spec =
+        given.has_value() ? *given
+                          : FieldReader(empty, root.PointerOf("spec"),
+                                        root.log());
+    ReadSpec(spec, parsed);
+    spec.Finish();
   }
-  static const json& empty = *new json(json::object());
-  std::optional<FieldReader> given = root.Object("spec");
-  FieldReader spec = given.has_value()
-                         ? *given
-                         : FieldReader(empty, "/spec", root.log());
-  if (kind == "GitRepo") {
-    ReadGitRepo(spec, *document.mutable_git_repo());
-  } else if (kind == "Cluster") {
-    document.mutable_cluster();
-    ReadCluster(spec);
-  } else if (kind == "ClusterGroup") {
-    core::v1::LabelSelector selector;
-    storage::v1::ClusterGroupSpec& group = *document.mutable_cluster_group();
-    if (ReadLabelSelector(spec, "selector", selector)) {
-      *group.mutable_selector() = std::move(selector);
-    } else if (!spec.Has("selector")) {
-      spec.Warning("", "has no selector, so the group has no clusters; write "
-                       "\"selector: {}\" for all of them");
-    }
-  } else {
-    ReadBundle(spec, *document.mutable_bundle(), parsed.contents);
-  }
-  spec.Finish();
   root.Ignored({"status"});
   root.Finish();
 }
@@ -560,82 +391,135 @@ core::v1::Problem ProblemOf(const absl::Status& status,
   return problem;
 }
 
-void ParseFile(const NamedText& file, absl::string_view default_workspace,
-               std::set<std::string>& seen, ParsedDocuments& result) {
-  absl::StatusOr<std::vector<YamlDocument>> documents =
-      ParseYamlDocuments(file.text);
-  if (!documents.ok()) {
-    result.errors.push_back(ProblemOf(documents.status(), file.name));
-    return;
+// Reads all files of one call.
+//
+// Thread-compatible.
+class Reading {
+ public:
+  Reading(absl::string_view default_workspace, std::set<std::string>* keys)
+      : workspace_(default_workspace), keys_(keys) {}
+
+  void ReadFile(const NamedText& file) {
+    absl::StatusOr<std::vector<YamlDocument>> documents =
+        ParseYamlDocuments(file.text);
+    if (!documents.ok()) {
+      result_.errors.push_back(ProblemOf(documents.status(), file.name));
+      return;
+    }
+    for (const YamlDocument& yaml : *documents) {
+      ReadValue(file, yaml, yaml.value, "");
+    }
   }
-  for (const YamlDocument& yaml : *documents) {
+
+  ParsedDocuments Take() { return std::move(result_); }
+
+ private:
+  // `value` is a document at `pointer` of `yaml`.
+  void ReadValue(const NamedText& file, const YamlDocument& yaml,
+                 const json& value, const std::string& pointer) {
     ProblemLog log(file.name, "", &yaml);
+    log.set_key_record(keys_);
+    if (pointer.empty() && ReadList(file, yaml)) return;
+    if (PassOver(value, pointer, log)) {
+      Keep(log);
+      return;
+    }
     ParsedDocument parsed;
     parsed.file = file.name;
-    parsed.line = yaml.line;
-    if (yaml.value.is_object()) {
-      FieldReader root(yaml.value, "", log);
-      ReadDocument(root, default_workspace, parsed);
+    parsed.line = pointer.empty() ? yaml.line : yaml.LineOf(pointer);
+    if (value.is_object()) {
+      FieldReader root(value, pointer, log);
+      ReadDocument(root, workspace_, parsed);
     } else {
-      log.Error("", absl::StrCat("is not a document; accepted kinds are ",
-                                 AcceptedKinds()));
+      log.Error(pointer, absl::StrCat("is not a document; accepted kinds are ",
+                                      AcceptedKinds()));
     }
-    if (log.ok() && !seen.insert(SubjectOf(parsed.document)).second) {
-      log.Error("", absl::StrCat(SubjectOf(parsed.document),
-                                 " is there twice; keep one"));
+    if (log.ok() && !seen_.insert(SubjectOf(parsed.document)).second) {
+      log.Error(pointer, absl::StrCat(SubjectOf(parsed.document),
+                                      " is there twice; keep one"));
     }
-    result.errors.insert(result.errors.end(), log.errors().begin(),
-                         log.errors().end());
-    result.warnings.insert(result.warnings.end(), log.warnings().begin(),
-                           log.warnings().end());
-    if (log.ok()) result.documents.push_back(std::move(parsed));
+    Keep(log);
+    if (log.ok()) result_.documents.push_back(std::move(parsed));
   }
-}
+
+  // As `kubectl get -o yaml` writes several objects.
+  bool ReadList(const NamedText& file, const YamlDocument& yaml) {
+    if (!yaml.value.is_object()) return false;
+    const auto kind = yaml.value.find("kind");
+    const auto items = yaml.value.find("items");
+    if (kind == yaml.value.end() || !kind->is_string() ||
+        !absl::EndsWith(kind->get_ref<const std::string&>(), "List") ||
+        items == yaml.value.end() || !items->is_array()) {
+      return false;
+    }
+    for (size_t i = 0; i < items->size(); ++i) {
+      ReadValue(file, yaml, (*items)[i], absl::StrCat("/items/", i));
+    }
+    return true;
+  }
+
+  bool PassOver(const json& value, const std::string& pointer,
+                ProblemLog& log) {
+    if (!value.is_object()) return false;
+    const auto kind = value.find("kind");
+    const auto api = value.find("apiVersion");
+    if (kind == value.end() || !kind->is_string() || api == value.end() ||
+        !api->is_string() ||
+        api->get_ref<const std::string&>() != kFleetApi) {
+      return false;
+    }
+    const auto it =
+        PassedOverKinds().find(kind->get_ref<const std::string&>());
+    if (it == PassedOverKinds().end()) return false;
+    log.Warning(pointer, absl::StrCat("a ", it->first, " has no effect: ",
+                                      it->second));
+    return true;
+  }
+
+  void Keep(const ProblemLog& log) {
+    result_.errors.insert(result_.errors.end(), log.errors().begin(),
+                          log.errors().end());
+    result_.warnings.insert(result_.warnings.end(), log.warnings().begin(),
+                            log.warnings().end());
+  }
+
+  const absl::string_view workspace_;
+  std::set<std::string>* const keys_;
+  std::set<std::string> seen_;
+  ParsedDocuments result_;
+};
 
 }  // namespace
 
 ParsedDocuments ParseDocuments(const std::vector<NamedText>& files,
-                               absl::string_view default_workspace) {
-  ParsedDocuments result;
+                               absl::string_view default_workspace,
+                               std::set<std::string>* keys) {
   if (default_workspace.empty()) default_workspace = kDefaultWorkspace;
-  std::set<std::string> seen;
-  for (const NamedText& file : files) {
-    ParseFile(file, default_workspace, seen, result);
-  }
-  return result;
+  Reading reading(default_workspace, keys);
+  for (const NamedText& file : files) reading.ReadFile(file);
+  return reading.Take();
 }
 
 std::string CanonicalKind(absl::string_view kind) {
-  const std::string lower = absl::AsciiStrToLower(kind);
-  for (const char* known :
-       {"GitRepo", "Cluster", "ClusterGroup", "Bundle", "Secret"}) {
-    const std::string one = absl::AsciiStrToLower(known);
-    if (lower == one || lower == absl::StrCat(one, "s")) return known;
+  for (const KindRow& row : Kinds()) {
+    if (absl::EqualsIgnoreCase(kind, row.kind) ||
+        absl::EqualsIgnoreCase(kind, row.plural)) {
+      return row.kind;
+    }
   }
   return "";
 }
 
 std::string AcceptedKinds() {
-  return "GitRepo, Cluster, ClusterGroup, Bundle, Secret";
+  return absl::StrJoin(Kinds(), ", ", [](std::string* out, const KindRow& row) {
+    out->append(row.kind);
+  });
 }
 
-absl::StatusOr<absl::Duration> ParseGoDuration(absl::string_view text) {
-  const absl::Status invalid = absl::InvalidArgumentError(absl::StrCat(
-      "\"", ShownText(text),
-      "\" is not a duration: write a number and a unit (ns, us, ms, s, m, h), "
-      "such as \"15s\" or \"1h30m\""));
-  if (text == "0") return absl::ZeroDuration();
-  if (text.empty() || text.size() > 32 ||
-      !absl::ascii_isdigit(static_cast<unsigned char>(text.front()))) {
-    return invalid;
-  }
-  // U+00B5 and U+03BC are both read as "micro".
-  const std::string plain =
-      absl::StrReplaceAll(text, {{"\xc2\xb5s", "us"}, {"\xce\xbcs", "us"}});
-  absl::Duration duration;
-  if (!absl::ParseDuration(plain, &duration)) return invalid;
-  if (duration > kMaxDuration) return invalid;
-  return duration;
+std::vector<std::string> PassedOverKindNames() {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : PassedOverKinds()) names.push_back(name);
+  return names;
 }
 
 std::string DescribeProblems(const std::vector<core::v1::Problem>& problems) {

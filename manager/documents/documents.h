@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads the documents that users apply: GitRepo, Cluster, ClusterGroup and
-// Bundle of fleet.cattle.io/v1alpha1 (spec 1.1, 1.2, 1.5, 1.6), and Secret of
-// v1 with Git credentials (decisions.md 24). Every problem is found at once,
-// with file and line. No problem's text holds a value of a Secret.
+// Reads the documents that users apply: the kinds of fleet.cattle.io/v1alpha1
+// (spec 1), and of v1 Secret with credentials (decisions.md 24), ConfigMap, and
+// Namespace for its labels. Every problem is found at once, with file and line.
+// No problem's text holds a value of a Secret.
 
 #ifndef FLOTILLA_MANAGER_DOCUMENTS_DOCUMENTS_H_
 #define FLOTILLA_MANAGER_DOCUMENTS_DOCUMENTS_H_
 
+#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 
@@ -24,7 +22,7 @@ inline constexpr char kDefaultWorkspace[] = "fleet-default";
 inline constexpr char kLocalWorkspace[] = "fleet-local";
 
 struct ParsedDocument {
-  // Workspace, kind, name, labels and specification; nothing that the registry
+  // Workspace, kind, name, labels, annotations and specification; nothing that the registry
   // gives. `spec.secret.sealed` and the digests of `spec.bundle.resources` are
   // empty.
   storage::v1::Document document;
@@ -48,9 +46,13 @@ struct NamedText {
   std::string text;
 };
 
-// Documents of several files in order. The same document twice is an error.
+// Documents of several files in order. The same document twice is an error. A
+// List of documents stands for its items. Kinds of Fleet that need no document
+// here are passed over with a warning. `keys` gets every key that was asked
+// for, as ProblemLog::set_key_record() says.
 ParsedDocuments ParseDocuments(const std::vector<NamedText>& files,
-                               absl::string_view default_workspace);
+                               absl::string_view default_workspace,
+                               std::set<std::string>* keys = nullptr);
 
 // "GitRepo" for "gitrepo", "gitrepos", "GitRepo"; "" for a kind that is not
 // known.
@@ -59,8 +61,8 @@ std::string CanonicalKind(absl::string_view kind);
 // Kinds that are accepted, for messages: "GitRepo, Cluster, ...".
 std::string AcceptedKinds();
 
-// A duration as Fleet writes it (spec 1.0.2): "15s", "1h30m", "0".
-absl::StatusOr<absl::Duration> ParseGoDuration(absl::string_view text);
+// Kinds of Fleet that are passed over.
+std::vector<std::string> PassedOverKindNames();
 
 // One line for each problem, "file:line: message", for a status text.
 std::string DescribeProblems(const std::vector<core::v1::Problem>& problems);

@@ -4,11 +4,8 @@
 
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
-#include "common/status/status_matchers.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "gmock/gmock.h"
@@ -34,7 +31,7 @@ metadata:
   name: simple
   namespace: fleet-local
   labels: {team: a}
-  annotations: {x: y}
+  annotations: {x: z}
   uid: 1234
 spec:
   repo: https://git.example.com/fleet.git
@@ -150,27 +147,79 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"repo: git://host/r", "has the scheme \"git\""},
         Row{"repo: ssh://-oProxyCommand=x/r", "no host name"},
         Row{"repo: file://relative", "absolute path"},
-        Row{"{repo: 'https://h/r', paths: [../x]}", "leaves the repository"},
+        Row{"{repo: 'https://h/r', paths: [../x]}", "leads out of its root"},
         Row{"{repo: 'https://h/r', paths: x}", "must be a list"},
         Row{"{repo: 'https://h/r', branch: -x}", "not a valid name"},
         Row{"{repo: 'https://h/r', pollingInterval: 15}", "quotes"},
         Row{"{repo: 'https://h/r', pollingInterval: 1d}", "not a duration"},
         Row{"{repo: 'https://h/r', targetNamespace: A}", "not a valid name"},
         Row{"{repo: 'https://h/r', caBundle: x}", "base64"},
-        Row{"{repo: 'https://h/r', bundles: [{base: a}]}",
-            "known but not supported yet"},
-        Row{"{repo: 'https://h/r', imageScanInterval: 1m}",
-            "spec.imageScanInterval: is a field of Fleet"},
-        Row{"{repo: 'https://h/r', paused: true}", "not supported yet"},
-        Row{"{repo: 'https://h/r', deleteNamespace: true}",
-            "not supported yet"},
-        Row{"{repo: 'https://h/r', helmSecretName: x}", "not supported yet"},
-        Row{"{repo: 'https://h/r', serviceAccount: x}", "not supported yet"},
+        Row{"{repo: 'https://h/r', bundles: [{base: ../a}]}",
+            "spec.bundles[0].base: \"../a\" leads out of its root"},
+        Row{"{repo: 'https://h/r', bundles: [{base: a, options: ../../b}]}",
+            "spec.bundles[0].options"},
+        Row{"{repo: 'https://h/r', helmSecretName: A_}", "not a valid name"},
+        Row{"{repo: 'https://h/r', helmRepoURLRegex: '('}",
+            "not a regular expression"},
         Row{"{repo: 'https://h/r', targets: [{clusterSelector: {matchLabels: "
             "{'a b': c}}}]}",
             "not a valid label key"}));
 
-TEST(Documents, AcceptsUnsupportedFieldsThatHoldTheirDefault) {
+TEST(Documents, ReadsEveryOtherKeyOfAGitRepo) {
+  const ParsedDocuments parsed = Parse(R"(
+apiVersion: fleet.cattle.io/v1alpha1
+kind: GitRepo
+metadata: {name: a, annotations: {note: "x y"}}
+spec:
+  repo: https://h/r
+  bundles: [{base: apps/a, options: ../a.yaml}, {base: apps/b}]
+  serviceAccount: sa
+  helmSecretName: helm
+  helmSecretNameForPaths: paths
+  helmRepoURLRegex: "https://charts\\.example\\.com/.*"
+  webhookSecret: hook
+  paused: true
+  deleteNamespace: true
+  disablePolling: true
+  correctDrift: {enabled: false, force: true, keepFailHistory: true}
+  imageScanInterval: 5m
+  imageScanCommit: {authorName: a}
+  ociRegistrySecret: oci
+)");
+
+  EXPECT_THAT(parsed.errors, IsEmpty()) << DescribeProblems(parsed.errors);
+  ASSERT_THAT(parsed.documents, SizeIs(1));
+  EXPECT_EQ(parsed.documents[0].document.annotations(0).value(), "x y");
+  const storage::v1::GitRepoSpec& spec =
+      parsed.documents[0].document.git_repo();
+  ASSERT_EQ(spec.bundles_size(), 2);
+  EXPECT_EQ(spec.bundles(0).options(), "../a.yaml");
+  EXPECT_EQ(spec.service_account(), "sa");
+  EXPECT_EQ(spec.helm_secret_name(), "helm");
+  EXPECT_EQ(spec.helm_secret_name_for_paths(), "paths");
+  EXPECT_EQ(spec.helm_repo_url_regex(), "https://charts\\.example\\.com/.*");
+  EXPECT_EQ(spec.webhook_secret(), "hook");
+  EXPECT_TRUE(spec.paused() && spec.delete_namespace() &&
+              spec.disable_polling());
+  EXPECT_EQ(spec.correct_drift(), storage::v1::TRI_STATE_FALSE);
+  EXPECT_TRUE(spec.correct_drift_force());
+  EXPECT_TRUE(spec.correct_drift_keep_fail_history());
+  ASSERT_THAT(parsed.warnings, SizeIs(3));
+  for (const core::v1::Problem& warning : parsed.warnings) {
+    EXPECT_THAT(warning.message(), HasSubstr("has no effect: "));
+  }
+}
+
+TEST(Documents, WarnsOfCredentialsThatAreNeverSent) {
+  const ParsedDocuments parsed = Parse(
+      "apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\n"
+      "metadata: {name: a}\nspec: {repo: 'https://h/r', helmSecretName: s}\n");
+
+  EXPECT_THAT(DescribeProblems(parsed.warnings),
+              HasSubstr("no credentials are sent"));
+}
+
+TEST(Documents, AcceptsKeysWithoutEffectThatHoldTheirDefault) {
   const ParsedDocuments parsed = Parse(absl::StrCat(
       "apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\n"
       "metadata: {name: a}\nspec: {",
@@ -179,8 +228,180 @@ TEST(Documents, AcceptsUnsupportedFieldsThatHoldTheirDefault) {
       "imageScanCommit: {authorName: ''}, pollingInterval: '0'}\n"));
 
   EXPECT_THAT(parsed.errors, IsEmpty());
+  EXPECT_THAT(parsed.warnings, IsEmpty());
   EXPECT_FALSE(parsed.documents[0].document.git_repo().has_polling_interval());
 }
+
+TEST(Documents, ReadsTheOtherKindsOfFleet) {
+  const ParsedDocuments parsed = Parse(R"(
+apiVersion: fleet.cattle.io/v1alpha1
+kind: HelmOp
+metadata: {name: h}
+spec:
+  helm: {repo: "https://charts.example.com", chart: web, version: 1.x}
+  labels: {a: b}
+  pollingInterval: 5m
+  helmSecretName: creds
+  insecureSkipTLSVerify: true
+  namespace: web
+  targets: [{clusterGroup: all}]
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: Cluster
+metadata: {name: c}
+spec: {paused: true, clientID: id, templateValues: {a: [1]}, hostNetwork: true}
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: GitRepoRestriction
+metadata: {name: r}
+defaultServiceAccount: a
+allowedServiceAccounts: [a, b]
+allowedRepoPatterns: ["https://h/.*", "("]
+defaultClientSecretName: c
+allowedClientSecretNames: [c]
+allowedTargetNamespaces: [ns]
+allowedTargetNamespaceSelector: {matchLabels: {t: a}}
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: Policy
+metadata: {name: p}
+requireServiceAccount: true
+allowedServiceAccounts: [a]
+allowNamespaceCreation: true
+gitRepo:
+  defaultServiceAccount: g
+  defaultClientSecretName: s
+  allowedClientSecretNames: [s]
+  allowedRepoPatterns: [r]
+helmOp:
+  defaultServiceAccount: h
+  defaultHelmSecretName: t
+  allowedHelmSecretNames: [t]
+  allowedHelmRepoPatterns: [x]
+  allowedChartPatterns: [z]
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: BundleNamespaceMapping
+metadata: {name: m}
+bundleSelector: {}
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: ClusterRegistrationToken
+metadata: {name: t}
+spec: {ttl: 24h}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: known-hosts}
+data: {known_hosts: "a b c\n"}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: team-a, labels: {team: a}}
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: Schedule
+metadata: {name: s}
+spec: {schedule: "0 0 * * * *"}
+)");
+
+  EXPECT_THAT(parsed.errors, IsEmpty()) << DescribeProblems(parsed.errors);
+  ASSERT_THAT(parsed.documents, SizeIs(8));
+  const storage::v1::HelmOpSpec& helm_op =
+      parsed.documents[0].document.helm_op();
+  EXPECT_EQ(helm_op.bundle().options().helm().chart(), "web");
+  EXPECT_EQ(helm_op.bundle().options().namespace_(), "web");
+  EXPECT_EQ(helm_op.bundle().targets(0).cluster_group(), "all");
+  EXPECT_EQ(helm_op.labels(0).key(), "a");
+  EXPECT_EQ(helm_op.polling_interval().seconds(), 300);
+  EXPECT_EQ(helm_op.helm_secret_name(), "creds");
+  EXPECT_TRUE(helm_op.insecure_skip_tls_verify());
+  const storage::v1::ClusterSpec& cluster =
+      parsed.documents[1].document.cluster();
+  EXPECT_TRUE(cluster.paused());
+  EXPECT_EQ(cluster.client_id(), "id");
+  EXPECT_EQ(cluster.template_values_json(), R"({"a":[1]})");
+  const storage::v1::GitRepoRestrictionSpec& restriction =
+      parsed.documents[2].document.git_repo_restriction();
+  EXPECT_EQ(restriction.allowed_repo_patterns_size(), 2);
+  EXPECT_TRUE(restriction.has_allowed_target_namespace_selector());
+  const storage::v1::PolicySpec& policy =
+      parsed.documents[3].document.policy();
+  EXPECT_TRUE(policy.require_service_account());
+  EXPECT_TRUE(policy.allow_namespace_creation());
+  EXPECT_EQ(policy.git_repo().default_secret_name(), "s");
+  EXPECT_EQ(policy.helm_op().default_secret_name(), "t");
+  EXPECT_THAT(policy.helm_op().allowed_repo_patterns(), ElementsAre("x"));
+  EXPECT_THAT(policy.helm_op().allowed_chart_patterns(), ElementsAre("z"));
+  const auto& mapping =
+      parsed.documents[4].document.bundle_namespace_mapping();
+  EXPECT_TRUE(mapping.has_bundle_selector());
+  EXPECT_FALSE(mapping.has_namespace_selector());
+  EXPECT_EQ(parsed.documents[5]
+                .document.cluster_registration_token()
+                .ttl()
+                .seconds(),
+            86400);
+  EXPECT_EQ(parsed.documents[6].document.config_map().data(0).value(),
+            "a b c\n");
+  EXPECT_EQ(parsed.documents[7].document.workspace(), "team-a");
+  EXPECT_EQ(parsed.documents[7].document.labels(0).value(), "a");
+  const std::string warnings = DescribeProblems(parsed.warnings);
+  EXPECT_THAT(warnings, HasSubstr("spec.hostNetwork: has no effect"));
+  EXPECT_THAT(warnings, HasSubstr("it allows this exact text alone"));
+  EXPECT_THAT(warnings, HasSubstr("has no namespaceSelector"));
+  EXPECT_THAT(warnings, HasSubstr("a Schedule has no effect"));
+  EXPECT_THAT(parsed.warnings, SizeIs(4));
+}
+
+TEST(Documents, ReadsTheItemsOfAList) {
+  const ParsedDocuments parsed = Parse(
+      "apiVersion: v1\nkind: List\nitems:\n"
+      "- apiVersion: fleet.cattle.io/v1alpha1\n  kind: Cluster\n"
+      "  metadata: {name: a}\n"
+      "- apiVersion: fleet.cattle.io/v1alpha1\n  kind: Cluster\n"
+      "  metadata: {name: B_}\n");
+
+  ASSERT_THAT(parsed.documents, SizeIs(1));
+  EXPECT_EQ(parsed.documents[0].line, 4);
+  ASSERT_THAT(parsed.errors, SizeIs(1));
+  EXPECT_EQ(parsed.errors[0].line(), 9);
+}
+
+struct HelmOpRow {
+  const char* helm;
+  const char* words;  // Empty: valid.
+};
+
+class HelmOpForms : public ::testing::TestWithParam<HelmOpRow> {};
+
+TEST_P(HelmOpForms, AreThree) {
+  const ParsedDocuments parsed = Parse(absl::StrCat(
+      "apiVersion: fleet.cattle.io/v1alpha1\nkind: HelmOp\n"
+      "metadata: {name: a}\nspec: {",
+      GetParam().helm, "}\n"));
+
+  const std::string errors = DescribeProblems(parsed.errors);
+  if (*GetParam().words == 0) {
+    EXPECT_EQ(errors, "");
+  } else {
+    EXPECT_THAT(errors, HasSubstr(GetParam().words));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, HelmOpForms,
+    ::testing::Values(
+        HelmOpRow{"helm: {chart: 'https://h/c-1.tgz'}", ""},
+        HelmOpRow{"helm: {repo: 'oci://h/c', version: '1.*'}", ""},
+        HelmOpRow{"helm: {repo: 'https://h', chart: c}", ""},
+        HelmOpRow{"", "has no helm block"},
+        HelmOpRow{"helm: {}", "names no chart"},
+        HelmOpRow{"helm: {repo: 'https://h'}", "names no chart"},
+        HelmOpRow{"helm: {chart: ./c}", "names no chart"},
+        HelmOpRow{"helm: {chart: 'https://h/c.tgz', version: '1'}",
+                  "the archive is the version"},
+        HelmOpRow{"helm: {repo: 'oci://h/c', chart: c}", "take chart out"}));
 
 TEST(Documents, NeverRepeatsAPasswordThatStandsInAUrl) {
   const ParsedDocuments parsed = Parse(
@@ -209,9 +430,16 @@ TEST_P(DocumentErrors, AreSeen) {
 INSTANTIATE_TEST_SUITE_P(
     Table, DocumentErrors,
     ::testing::Values(
-        DocumentRow{"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
-                    "accepted are GitRepo, Cluster, ClusterGroup, Bundle, "
-                    "Secret"},
+        DocumentRow{"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n",
+                    "accepted are GitRepo, HelmOp, Bundle, Cluster, "
+                    "ClusterGroup, Policy"},
+        DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Policy\n"
+                    "metadata: {name: a}\nspec: {requireServiceAccount: true}"
+                    "\n",
+                    "write its keys at the top level"},
+        DocumentRow{"apiVersion: v1\nkind: Namespace\n"
+                    "metadata: {name: a, namespace: b}\n",
+                    "lies in none"},
         DocumentRow{"kind: gitrepo\n", "did you mean \"GitRepo\"?"},
         DocumentRow{"metadata: {name: a}\n", "has no kind"},
         DocumentRow{"kind: ''\nmetadata: {name: a}\n", "kind: is empty"},
@@ -226,8 +454,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "metadata: {name: a, namespace: a/b}\n",
                     "not a valid name"},
         DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
-                    "metadata: {name: a}\nspec: {paused: true}\n",
-                    "not supported yet"},
+                    "metadata: {name: a}\nspec: {paused: 1}\n",
+                    "must be true or false"},
         DocumentRow{"apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
                     "metadata: {name: a}\nspec: [1]\n",
                     "must be a map"},
@@ -294,10 +522,7 @@ TEST(Documents, NeverRepeatsAValueOfASecret) {
        {SecretText("kubernetes.io/basic-auth", "data: {password: can%ary}"),
         SecretText("kubernetes.io/basic-auth", "data: {password: [canary]}"),
         SecretText("kubernetes.io/ssh-auth", "stringData: {password: canary}"),
-        SecretText("Opaque", "stringData: {github_app_id: canary, "
-                             "password: canary}"),
-        SecretText("Opaque", "stringData: {other: canary}"),
-        SecretText("bootstrap", "stringData: {password: canary}"),
+        SecretText("Opaque", "stringData: {'a b': canary}"),
         SecretText("Opaque", "stringData: {password: {a: canary}}"),
         SecretText("Opaque", "stringData: canary")}) {
     const ParsedDocuments parsed = Parse(text);
@@ -306,6 +531,39 @@ TEST(Documents, NeverRepeatsAValueOfASecret) {
       EXPECT_THAT(DescribeProblems(*list), Not(HasSubstr("canary")));
       EXPECT_THAT(DescribeProblems(*list), Not(HasSubstr("can%ary")));
     }
+  }
+}
+
+TEST(Documents, TakesSecretsOfEveryTypeAndSaysWhatIsNotRead) {
+  struct {
+    const char* type;
+    const char* data;
+    const char* warning;
+  } rows[] = {
+      {"Opaque", "stringData: {github: canary, gitlab: canary}", ""},
+      {"Opaque", "stringData: {azure-username: a, azure-password: canary}", ""},
+      {"Opaque", "stringData: {cacerts: canary, basicHTTP: 'true'}", ""},
+      {"Opaque", "stringData: {secrets-path.yaml: 'a: {password: canary}'}",
+       ""},
+      {"kubernetes.io/dockerconfigjson", "stringData: {other: canary}",
+       "used by nothing"},
+      {"Opaque", "stringData: {passwort: canary, password: canary}",
+       "did you mean \"password\"?"},
+      {"Opaque", "stringData: {github_app_id: canary, password: canary}",
+       "github_app_id has no effect"},
+  };
+  for (const auto& row : rows) {
+    const ParsedDocuments parsed = Parse(SecretText(row.type, row.data));
+    EXPECT_THAT(parsed.errors, IsEmpty()) << row.data;
+    const std::string warnings = DescribeProblems(parsed.warnings);
+    if (*row.warning == 0) {
+      EXPECT_EQ(warnings, "") << row.data;
+    } else {
+      EXPECT_THAT(warnings, HasSubstr(row.warning)) << row.data;
+    }
+    EXPECT_THAT(warnings, Not(HasSubstr("canary")));
+    ASSERT_THAT(parsed.documents, SizeIs(1));
+    EXPECT_GT(parsed.documents[0].secret_data.entries_size(), 0) << row.data;
   }
 }
 
@@ -357,26 +615,11 @@ TEST(Documents, RefusesBadFilesOfABundle) {
   }
 }
 
-TEST(Documents, ReadsDurationsAsGoWritesThem) {
-  EXPECT_THAT(ParseGoDuration("15s"), IsOkAndHolds(absl::Seconds(15)));
-  EXPECT_THAT(ParseGoDuration("1h30m"), IsOkAndHolds(absl::Minutes(90)));
-  EXPECT_THAT(ParseGoDuration("1.5s"),
-              IsOkAndHolds(absl::Milliseconds(1500)));
-  EXPECT_THAT(ParseGoDuration("3\xc2\xb5s"),
-              IsOkAndHolds(absl::Microseconds(3)));
-  EXPECT_THAT(ParseGoDuration("0"), IsOkAndHolds(absl::ZeroDuration()));
-  for (const char* bad : {"", "5", "1d", "-1s", "inf", "s", "1s ", "1w",
-                          "9999999999h"}) {
-    EXPECT_THAT(ParseGoDuration(bad),
-                StatusIs(absl::StatusCode::kInvalidArgument))
-        << bad;
-  }
-}
-
 TEST(Documents, KnowsKindsInEverySpelling) {
   EXPECT_EQ(CanonicalKind("gitrepos"), "GitRepo");
   EXPECT_EQ(CanonicalKind("ClusterGroup"), "ClusterGroup");
   EXPECT_EQ(CanonicalKind("secret"), "Secret");
+  EXPECT_EQ(CanonicalKind("policies"), "Policy");
   EXPECT_EQ(CanonicalKind("pod"), "");
 }
 

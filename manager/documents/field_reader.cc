@@ -3,6 +3,7 @@
 #include "manager/documents/field_reader.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -78,6 +79,13 @@ bool IsDefault(const json& value, int depth = 0) {
   }
 }
 
+bool IsIndex(absl::string_view part) {
+  return !part.empty() &&
+         std::all_of(part.begin(), part.end(), [](char c) {
+           return absl::ascii_isdigit(static_cast<unsigned char>(c));
+         });
+}
+
 size_t EditDistance(absl::string_view a, absl::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
@@ -124,9 +132,7 @@ std::string PathOfPointer(absl::string_view pointer) {
       first = false;
       continue;
     }
-    if (!part.empty() && std::all_of(part.begin(), part.end(),
-                                     [](char c) { return absl::ascii_isdigit(
-                                         static_cast<unsigned char>(c)); })) {
+    if (IsIndex(part)) {
       absl::StrAppend(&path, "[", part, "]");
       continue;
     }
@@ -165,6 +171,21 @@ int ProblemLog::LineOf(absl::string_view pointer) const {
   return document_ == nullptr ? 0 : document_->LineOf(pointer);
 }
 
+void ProblemLog::RecordKey(absl::string_view pointer) {
+  if (key_record_ == nullptr) return;
+  std::string path;
+  for (absl::string_view part : absl::StrSplit(pointer, '/')) {
+    if (part.empty()) continue;
+    if (IsIndex(part)) {
+      path += "[]";
+      continue;
+    }
+    if (!path.empty()) path.push_back('.');
+    absl::StrAppend(&path, part);
+  }
+  key_record_->insert(std::move(path));
+}
+
 void ProblemLog::Error(absl::string_view pointer, absl::string_view message,
                        absl::string_view code) {
   Add(errors_, pointer, message, code);
@@ -200,20 +221,39 @@ FieldReader::FieldReader(const json& object, std::string pointer,
 
 bool FieldReader::Has(absl::string_view key) const {
   if (!object_->is_object()) return false;
-  const auto it = object_->find(std::string(key));
+  const auto it = object_->find(Spelling(key));
   return it != object_->end() && !it->is_null();
 }
 
 const json* FieldReader::Take(absl::string_view key) {
+  log_->RecordKey(absl::StrCat(pointer_, "/", key));
   known_.emplace_back(key);
   if (!object_->is_object()) return nullptr;
-  const auto it = object_->find(known_.back());
-  if (it == object_->end() || it->is_null()) return nullptr;
-  return &*it;
+  const std::string spelling = Spelling(key);
+  const auto it = object_->find(spelling);
+  if (it == object_->end()) return nullptr;
+  if (spelling != key && std::find(respelled_.begin(), respelled_.end(),
+                                   spelling) == respelled_.end()) {
+    respelled_.push_back(spelling);
+    log_->Warning(PointerOf(key),
+                  absl::StrCat("is read as \"", key, "\"; write it so"));
+  }
+  return it->is_null() ? nullptr : &*it;
+}
+
+std::string FieldReader::Spelling(absl::string_view key) const {
+  std::string exact(key);
+  if (!log_->lenient() || !object_->is_object() || object_->contains(exact)) {
+    return exact;
+  }
+  for (const auto& item : object_->items()) {
+    if (absl::EqualsIgnoreCase(item.key(), key)) return item.key();
+  }
+  return exact;
 }
 
 std::string FieldReader::PointerOf(absl::string_view key) const {
-  return absl::StrCat(pointer_, "/", Escape(key));
+  return absl::StrCat(pointer_, "/", Escape(Spelling(key)));
 }
 
 int FieldReader::LineOf(absl::string_view key) const {
@@ -230,12 +270,27 @@ void FieldReader::Warning(absl::string_view key, absl::string_view message) {
 
 std::string FieldReader::String(absl::string_view key) {
   const json* value = Take(key);
-  if (value == nullptr) return "";
-  if (!value->is_string()) {
-    Error(key, WrongType("a string", *value));
-    return "";
+  std::string text;
+  if (value != nullptr) ReadText(*value, PointerOf(key), text);
+  return text;
+}
+
+bool FieldReader::ReadText(const json& value, const std::string& pointer,
+                           std::string& text) {
+  if (value.is_null()) return true;
+  if (value.is_string()) {
+    text = value.get<std::string>();
+    return true;
   }
-  return value->get<std::string>();
+  if (log_->lenient() && (value.is_boolean() || value.is_number())) {
+    text = value.dump();
+    log_->Warning(pointer,
+                  absl::StrCat("is ", TypeName(value), " and is read as \"",
+                               ShownText(text), "\"; write it in quotes"));
+    return true;
+  }
+  log_->Error(pointer, WrongType("a string", value));
+  return false;
 }
 
 bool FieldReader::Bool(absl::string_view key) {
@@ -267,6 +322,15 @@ int64_t FieldReader::Int(absl::string_view key) {
   return value->get<int64_t>();
 }
 
+int32_t FieldReader::Int32(absl::string_view key) {
+  const int64_t value = Int(key);
+  if (value < INT32_MIN || value > INT32_MAX) {
+    Error(key, "is too large for a whole number of 32 bits");
+    return 0;
+  }
+  return static_cast<int32_t>(value);
+}
+
 std::vector<std::string> FieldReader::Strings(absl::string_view key) {
   std::vector<std::string> strings;
   const json* value = Take(key);
@@ -276,15 +340,9 @@ std::vector<std::string> FieldReader::Strings(absl::string_view key) {
     return strings;
   }
   for (size_t i = 0; i < value->size(); ++i) {
-    const json& item = (*value)[i];
-    if (!item.is_string()) {
-      log_->Error(absl::StrCat(PointerOf(key), "/", i),
-                  WrongType("a string", item));
-      // Keeps positions: lines are looked up by index.
-      strings.emplace_back();
-      continue;
-    }
-    strings.push_back(item.get<std::string>());
+    // Also when it is wrong: lines are looked up by index.
+    ReadText((*value)[i], absl::StrCat(PointerOf(key), "/", i),
+             strings.emplace_back());
   }
   return strings;
 }
@@ -299,12 +357,11 @@ std::map<std::string, std::string> FieldReader::StringMap(
     return strings;
   }
   for (const auto& item : value->items()) {
-    if (!item.value().is_string()) {
-      log_->Error(absl::StrCat(PointerOf(key), "/", Escape(item.key())),
-                  WrongType("a string", item.value()));
-      continue;
+    std::string text;
+    if (ReadText(item.value(),
+                 absl::StrCat(PointerOf(key), "/", Escape(item.key())), text)) {
+      strings[item.key()] = std::move(text);
     }
-    strings[item.key()] = item.value().get<std::string>();
   }
   return strings;
 }
@@ -329,6 +386,11 @@ std::vector<FieldReader> FieldReader::Objects(absl::string_view key) {
   }
   for (size_t i = 0; i < value->size(); ++i) {
     std::string pointer = absl::StrCat(PointerOf(key), "/", i);
+    if ((*value)[i].is_null()) {
+      static const json& empty = *new json(json::object());
+      readers.emplace_back(empty, std::move(pointer), *log_);
+      continue;
+    }
     if (!(*value)[i].is_object()) {
       log_->Error(pointer, WrongType("a map", (*value)[i]));
       continue;
@@ -340,45 +402,32 @@ std::vector<FieldReader> FieldReader::Objects(absl::string_view key) {
 
 const json* FieldReader::Value(absl::string_view key) { return Take(key); }
 
-void FieldReader::Unsupported(std::initializer_list<absl::string_view> keys) {
-  for (const absl::string_view key : keys) UnsupportedUnless(key, {});
-}
-
-void FieldReader::UnsupportedUnless(
-    absl::string_view key, std::initializer_list<absl::string_view> values) {
+void FieldReader::NoEffect(absl::string_view key, absl::string_view what,
+                           std::initializer_list<absl::string_view> defaults) {
   const json* value = Take(key);
   if (value == nullptr || IsDefault(*value)) return;
   if (value->is_string()) {
     const auto& text = value->get_ref<const std::string&>();
-    for (const absl::string_view allowed : values) {
+    for (const absl::string_view allowed : defaults) {
       if (text == allowed) return;
     }
   }
-  log_->Error(PointerOf(key),
-              "is a field of Fleet that is known but not supported yet; "
-              "take it out",
-              "UNIMPLEMENTED");
-}
-
-void FieldReader::UnsupportedIfPresent(
-    std::initializer_list<absl::string_view> keys) {
-  for (const absl::string_view key : keys) {
-    if (Take(key) == nullptr) continue;
-    log_->Error(PointerOf(key),
-                "is a field of Fleet that is known but not supported yet; "
-                "take it out",
-                "UNIMPLEMENTED");
-  }
+  Warning(key, absl::StrCat("has no effect: ", what));
 }
 
 void FieldReader::Ignored(std::initializer_list<absl::string_view> keys) {
-  for (const absl::string_view key : keys) known_.emplace_back(key);
+  for (const absl::string_view key : keys) {
+    log_->RecordKey(absl::StrCat(pointer_, "/", key));
+    known_.emplace_back(key);
+  }
 }
 
 void FieldReader::Finish() {
   if (!object_->is_object()) return;
   for (const auto& item : object_->items()) {
-    if (std::find(known_.begin(), known_.end(), item.key()) != known_.end()) {
+    if (std::find(known_.begin(), known_.end(), item.key()) != known_.end() ||
+        std::find(respelled_.begin(), respelled_.end(), item.key()) !=
+            respelled_.end()) {
       continue;
     }
     std::string message = "is not a known key and has no effect";

@@ -9,7 +9,7 @@
 // Example:
 //   FieldReader spec(document.value, "", log);
 //   git_repo.set_repo(spec.String("repo"));
-//   spec.Unsupported({"imageScanInterval"});
+//   spec.NoEffect("imageScanInterval", "images are not scanned");
 //   spec.Finish();
 
 #ifndef FLOTILLA_MANAGER_DOCUMENTS_FIELD_READER_H_
@@ -19,7 +19,9 @@
 #include <initializer_list>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -52,6 +54,17 @@ class ProblemLog {
   // From here on problems are about `subject`.
   void set_subject(std::string subject) { subject_ = std::move(subject); }
 
+  // Reads as sigs.k8s.io/yaml decodes into Go types: a number or boolean where
+  // a text is wanted becomes that text, and a key counts in any case of its
+  // letters. Each with a warning. An API server does neither.
+  void set_lenient() { lenient_ = true; }
+  bool lenient() const { return lenient_; }
+
+  // Every key that is asked for is put into `keys`, as "spec.targets[].name";
+  // not owned.
+  void set_key_record(std::set<std::string>* keys) { key_record_ = keys; }
+  void RecordKey(absl::string_view pointer);
+
   int LineOf(absl::string_view pointer) const;
   bool ok() const { return errors_.empty(); }
   const std::vector<core::v1::Problem>& errors() const { return errors_; }
@@ -66,12 +79,15 @@ class ProblemLog {
   const YamlDocument* const document_;
 
   std::string subject_;
+  bool lenient_ = false;
+  std::set<std::string>* key_record_ = nullptr;
   std::vector<core::v1::Problem> errors_;
   std::vector<core::v1::Problem> warnings_;
 };
 
-// Keys that are absent and keys that are null are the same. A getter whose key
-// has another type logs an error and returns the default.
+// Keys that are absent and keys that are null are the same, and a null in a
+// list or map is the zero of its type, as in Go. A getter whose key has another
+// type logs an error and returns the default.
 //
 // Thread-compatible.
 class FieldReader {
@@ -87,6 +103,7 @@ class FieldReader {
   bool Bool(absl::string_view key);
   std::optional<bool> OptionalBool(absl::string_view key);
   int64_t Int(absl::string_view key);
+  int32_t Int32(absl::string_view key);
   std::vector<std::string> Strings(absl::string_view key);
   std::map<std::string, std::string> StringMap(absl::string_view key);
   std::optional<FieldReader> Object(absl::string_view key);
@@ -94,14 +111,11 @@ class FieldReader {
   // Of any type; null when absent.
   const nlohmann::json* Value(absl::string_view key);
 
-  // Keys that Fleet knows and that are not honoured: an error unless the value
-  // is false, 0, "", empty or null, or an object of such values only.
-  void Unsupported(std::initializer_list<absl::string_view> keys);
-  // As above; `value` is allowed too.
-  void UnsupportedUnless(absl::string_view key,
-                         std::initializer_list<absl::string_view> values);
-  // As Unsupported(), and an empty value is not allowed either.
-  void UnsupportedIfPresent(std::initializer_list<absl::string_view> keys);
+  // A key that Fleet knows and that does nothing here: a warning that says
+  // `what` happens instead, unless the value is false, 0, "", empty or null, an
+  // object of such values only, or one of the texts `defaults`.
+  void NoEffect(absl::string_view key, absl::string_view what,
+                std::initializer_list<absl::string_view> defaults = {});
   // Keys that are known and change nothing.
   void Ignored(std::initializer_list<absl::string_view> keys);
 
@@ -119,11 +133,18 @@ class FieldReader {
  private:
   // The value, or null when it is absent or null.
   const nlohmann::json* Take(absl::string_view key);
+  // The key as the document spells it.
+  std::string Spelling(absl::string_view key) const;
+  // False when `value` is no text and cannot be read as one.
+  bool ReadText(const nlohmann::json& value, const std::string& pointer,
+                std::string& text);
 
   const nlohmann::json* object_;  // Not owned.
   std::string pointer_;
   ProblemLog* log_;  // Not owned.
   std::vector<std::string> known_;
+  // Keys of the object that were read under another spelling.
+  std::vector<std::string> respelled_;
 };
 
 // The known word that `word` was probably meant to be; "" when none is near.

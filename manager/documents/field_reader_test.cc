@@ -84,26 +84,104 @@ TEST(FieldReader, WarnsOfAnUnknownKeyWithTheNearestOne) {
               ::testing::Not(HasSubstr("did you mean")));
 }
 
-TEST(FieldReader, RefusesAnUnsupportedKeyUnlessItHoldsItsDefault) {
+TEST(FieldReader, SaysOfAKeyWithoutEffectWhatHappensUnlessItIsADefault) {
   const YamlDocument yaml = Yaml(
       "a: false\nb: 0\nc: ''\nd: []\ne: {}\nf: {x: {y: null}}\n"
-      "g: true\nh: 15m\ni: 10m\nj: []\n");
+      "g: true\nh: 15m\ni: 10m\n");
   ProblemLog log("f.yaml", "", &yaml);
   FieldReader reader(yaml.value, "", log);
 
-  reader.Unsupported({"a", "b", "c", "d", "e", "f", "g"});
-  reader.UnsupportedUnless("h", {"15m"});
-  reader.UnsupportedUnless("i", {"15m"});
-  reader.UnsupportedIfPresent({"j", "k"});
+  for (const char* key : {"a", "b", "c", "d", "e", "f", "g", "z"}) {
+    reader.NoEffect(key, "nothing is done");
+  }
+  reader.NoEffect("h", "nothing is done", {"15m"});
+  reader.NoEffect("i", "nothing is done", {"15m"});
   reader.Finish();
 
-  ASSERT_THAT(log.errors(), SizeIs(3));
-  EXPECT_EQ(log.errors()[0].line(), 7);
-  EXPECT_EQ(log.errors()[0].code(), "UNIMPLEMENTED");
-  EXPECT_THAT(log.errors()[0].message(), HasSubstr("not supported yet"));
-  EXPECT_EQ(log.errors()[1].line(), 9);
-  EXPECT_EQ(log.errors()[2].line(), 10);
-  EXPECT_THAT(log.warnings(), IsEmpty());
+  EXPECT_THAT(log.errors(), IsEmpty());
+  ASSERT_THAT(log.warnings(), SizeIs(2));
+  EXPECT_EQ(log.warnings()[0].line(), 7);
+  EXPECT_EQ(log.warnings()[0].message(), "g: has no effect: nothing is done");
+  EXPECT_EQ(log.warnings()[1].line(), 9);
+}
+
+TEST(FieldReader, TakesNullForTheZeroOfATypeAsGoDoes) {
+  const YamlDocument yaml = Yaml(
+      "s: null\nl: [a, null]\nm: {k: null}\no: [null]\nb: ~\n");
+  ProblemLog log("f.yaml", "", &yaml);
+  FieldReader reader(yaml.value, "", log);
+
+  EXPECT_EQ(reader.String("s"), "");
+  EXPECT_THAT(reader.Strings("l"), ElementsAre("a", ""));
+  EXPECT_EQ(reader.StringMap("m").at("k"), "");
+  std::vector<FieldReader> objects = reader.Objects("o");
+  ASSERT_THAT(objects, SizeIs(1));
+  EXPECT_FALSE(objects[0].Has("x"));
+  EXPECT_EQ(reader.OptionalBool("b"), std::nullopt);
+  EXPECT_TRUE(log.ok());
+}
+
+TEST(FieldReader, ReadsNumbersAsTextOnlyWhenLenient) {
+  const YamlDocument yaml = Yaml("v: 1.10\nm: {a: true, b: 3}\n");
+  ProblemLog log("f.yaml", "", &yaml);
+  log.set_lenient();
+  FieldReader reader(yaml.value, "", log);
+
+  EXPECT_EQ(reader.String("v"), "1.1");
+  EXPECT_EQ(reader.StringMap("m").at("a"), "true");
+  EXPECT_EQ(reader.StringMap("m").at("b"), "3");
+  EXPECT_TRUE(log.ok());
+  EXPECT_THAT(log.warnings()[0].message(),
+              HasSubstr("is read as \"1.1\"; write it in quotes"));
+
+  ProblemLog strict("f.yaml", "", &yaml);
+  FieldReader strict_reader(yaml.value, "", strict);
+  EXPECT_EQ(strict_reader.String("v"), "");
+  EXPECT_FALSE(strict.ok());
+}
+
+TEST(FieldReader, TakesKeysInAnyCaseOnlyWhenLenient) {
+  const YamlDocument yaml = Yaml("\nNameSpace: x\n");
+  ProblemLog log("f.yaml", "", &yaml);
+  log.set_lenient();
+  FieldReader reader(yaml.value, "", log);
+
+  EXPECT_EQ(reader.String("namespace"), "x");
+  EXPECT_EQ(reader.LineOf("namespace"), 2);
+  reader.Finish();
+  ASSERT_THAT(log.warnings(), SizeIs(1));
+  EXPECT_EQ(log.warnings()[0].message(),
+            "NameSpace: is read as \"namespace\"; write it so");
+
+  ProblemLog strict("f.yaml", "", &yaml);
+  FieldReader strict_reader(yaml.value, "", strict);
+  EXPECT_EQ(strict_reader.String("namespace"), "");
+  strict_reader.Finish();
+  EXPECT_THAT(strict.warnings()[0].message(), HasSubstr("did you mean"));
+}
+
+TEST(FieldReader, RecordsTheKeysThatWereAskedFor) {
+  const YamlDocument yaml = Yaml("a: {b: 1}\nc: [{d: 1}]\n");
+  ProblemLog log("f.yaml", "", &yaml);
+  std::set<std::string> keys;
+  log.set_key_record(&keys);
+  FieldReader reader(yaml.value, "", log);
+
+  reader.Object("a")->Int("b");
+  reader.Objects("c")[0].Int("d");
+  reader.Ignored({"e"});
+
+  EXPECT_THAT(keys, ElementsAre("a", "a.b", "c", "c[].d", "e"));
+}
+
+TEST(FieldReader, RefusesANumberOfMoreThan32Bits) {
+  const YamlDocument yaml = Yaml("a: 3000000000\nb: -5\n");
+  ProblemLog log("f.yaml", "", &yaml);
+  FieldReader reader(yaml.value, "", log);
+
+  EXPECT_EQ(reader.Int32("a"), 0);
+  EXPECT_EQ(reader.Int32("b"), -5);
+  EXPECT_THAT(log.errors(), SizeIs(1));
 }
 
 TEST(FieldReader, KeepsControlCharactersOutOfMessages) {

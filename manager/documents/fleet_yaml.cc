@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/yaml/documents.h"
+#include "manager/documents/bundle_fields.h"
 #include "manager/documents/field_reader.h"
 
 namespace flotilla::manager {
@@ -31,30 +32,42 @@ void ReadRoot(FieldReader& root, FleetYaml& result) {
   for (const char* key : {"targets", "targetCustomizations"}) {
     for (FieldReader& target : root.Objects(key)) {
       OptionLines& lines = result.customization_lines.emplace_back();
-      lines.literal_values = result.lines.literal_values;
       *result.customizations.Add() = ReadBundleTarget(target, lines);
     }
   }
   NameTargets(result.customizations);
 
-  if (root.Has("forceSyncGeneration")) {
-    root.Warning("forceSyncGeneration",
-                 "has no effect in fleet.yaml: that of the GitRepo counts");
+  result.all_matches = ReadAllMatches(root);
+  if (root.Has("overrideTargets")) {
+    ReadPlainTargets(root, "overrideTargets",
+                     result.override_targets.emplace());
   }
-  root.Ignored({"forceSyncGeneration"});
-  root.UnsupportedUnless("targetCustomizationMode", {"FirstMatch"});
-  // An empty list means something else than none.
-  root.UnsupportedIfPresent({"overrideTargets", "rolloutStrategy"});
-  root.Unsupported({"annotations", "paused", "dependsOn", "imageScans",
-                    "targetRestrictions", "resources", "contentsId",
-                    "helmOpOptions", "valuesHash"});
+  root.Ignored({"overrideTargets"});
+  ReadDependencies(root, result.depends_on);
+  result.paused = root.Bool("paused");
+  result.rollout = ReadRollout(root);
+  ReadAnnotations(root, "annotations", result.annotations);
+
+  root.NoEffect("forceSyncGeneration", "that of the GitRepo counts");
+  result.options.clear_force_sync_generation();
+  root.NoEffect("imageScans",
+                "registries are not scanned, and nothing is written back to "
+                "Git");
+  root.NoEffect("targetRestrictions",
+                "the targets of the GitRepo say where, and overrideTargets "
+                "replaces them");
+  for (const char* key :
+       {"resources", "contentsId", "helmOpOptions", "valuesHash"}) {
+    root.NoEffect(key, "the files of the directory are the bundle");
+  }
   root.Finish();
 }
 
 }  // namespace
 
 FleetYaml ParseFleetYaml(absl::string_view text, absl::string_view file,
-                         absl::string_view subject) {
+                         absl::string_view subject,
+                         std::set<std::string>* keys) {
   FleetYaml result;
   absl::StatusOr<YamlDocument> document = ParseYaml(text, FleetYamlLimits());
   if (!document.ok()) {
@@ -68,6 +81,8 @@ FleetYaml ParseFleetYaml(absl::string_view text, absl::string_view file,
     return result;
   }
   ProblemLog log(std::string(file), std::string(subject), &*document);
+  log.set_lenient();
+  log.set_key_record(keys);
   if (document->value.is_object()) {
     FieldReader root(document->value, "", log);
     ReadRoot(root, result);

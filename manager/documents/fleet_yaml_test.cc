@@ -122,30 +122,37 @@ TEST_P(FleetYamlErrors, AreSeenWithFileAndLine) {
 INSTANTIATE_TEST_SUITE_P(
     Table, FleetYamlErrors,
     ::testing::Values(
-        Row{"name: x\nhelm:\n  repo: https://charts.example.com\n",
-            "helm.repo: is a field of Fleet that is known but not supported",
-            3},
-        Row{"helm:\n  version: 1.2.3\n", "helm.version", 2},
-        Row{"kustomize:\n  dir: overlays/dev\n", "kustomize.dir", 2},
-        Row{"yaml:\n  overlays: [a]\n", "yaml", 1},
-        Row{"diff:\n  comparePatches: [{kind: X}]\n", "diff", 1},
-        Row{"dependsOn: [{name: x}]\n", "dependsOn", 1},
-        Row{"paused: true\n", "paused", 1},
-        Row{"serviceAccount: x\n", "serviceAccount", 1},
-        Row{"overrideTargets: []\n", "overrideTargets", 1},
-        Row{"rolloutStrategy: {maxUnavailable: 0}\n", "rolloutStrategy", 1},
-        Row{"targetCustomizationMode: AllMatches\n",
-            "targetCustomizationMode", 1},
-        Row{"correctDrift:\n  enabled: true\n  force: true\n",
-            "correctDrift.force", 3},
-        Row{"\nhelm:\n  atomic: true\n", "helm.atomic", 3},
-        Row{"targetCustomizations:\n- clusterName: a\n"
-            "  yaml: {overlays: [x]}\n",
-            "targetCustomizations[0].yaml", 3},
-        Row{"helm:\n  values:\n    a:\n      b: x-${ .ClusterName }\n",
-            "helm.values.a.b", 4},
-        Row{"helm:\n  values: {n: global.fleet.clusterLabels.env}\n",
-            "template", 2},
+        Row{"kustomize:\n  dir: ../dev\n", "leads out of its root", 2},
+        Row{"yaml:\n  overlays: [../a]\n", "leads out of its root", 2},
+        Row{"diff:\n  comparePatches:\n"
+            "  - {kind: X, apiVersion: v1, jsonPointers: [spec]}\n",
+            "not a JSON pointer", 3},
+        Row{"diff:\n  comparePatches:\n"
+            "  - {kind: X, apiVersion: v1, operations: [{op: drop}]}\n",
+            "\"drop\" is not one of add, copy, ignore", 3},
+        Row{"diff:\n  comparePatches:\n"
+            "  - {kind: X, apiVersion: v1, operations: [{op: remove}]}\n",
+            "must be a JSON pointer", 3},
+        Row{"dependsOn:\n- {}\n", "needs a name or a selector", 2},
+        Row{"dependsOn:\n- {name: a, acceptedStates: [Redy]}\n",
+            "did you mean \"Ready\"?", 2},
+        Row{"paused: 1\n", "must be true or false", 1},
+        Row{"serviceAccount: A b\n", "not a valid name", 1},
+        Row{"overrideTargets: {}\n", "must be a list", 1},
+        Row{"rolloutStrategy:\n  maxUnavailable: abc\n",
+            "neither a whole number nor a percentage", 2},
+        Row{"rolloutStrategy: {partitions: [{clusterName: a, maxUnavailable: "
+            "1.5}]}\n",
+            "whole number or a percentage", 1},
+        Row{"targetCustomizationMode: Every\n",
+            "not one of FirstMatch, AllMatches", 1},
+        Row{"ignore:\n  conditions: [a]\n", "must be a map of strings", 2},
+        Row{"downstreamResources:\n- {kind: Pod, name: a}\n",
+            "not one of Secret, ConfigMap", 2},
+        Row{"helm:\n  valuesFrom:\n  - configMapKeyRef: {key: a}\n",
+            "has no name", 3},
+        Row{"helm:\n  timeoutSeconds: 99999999999\n", "32 bits", 2},
+        Row{"helm:\n  templateValues: {a: {b: c}}\n", "must be a string", 2},
         Row{"name: Not_A_Name\n", "not a valid name", 1},
         Row{"namespace: a.b\n", "not a valid name", 1},
         Row{"helm:\n  releaseName: "
@@ -153,7 +160,8 @@ INSTANTIATE_TEST_SUITE_P(
             "at most 53", 2},
         Row{"namespace: [a]\n", "must be a string", 1},
         Row{"helm:\n  values: [1]\n", "must be a map", 2},
-        Row{"labels:\n  env: true\n", "write it in quotes", 2},
+        Row{"labels:\n  env: [a]\n", "must be a string", 2},
+        Row{"annotations:\n  a b: x\n", "not a valid annotation key", 1},
         Row{"targetCustomizations:\n- clusterSelector:\n    matchExpressions:\n"
             "    - {key: env, operator: in, values: [a]}\n",
             "not one of In, NotIn, Exists, DoesNotExist", 4},
@@ -162,24 +170,151 @@ INSTANTIATE_TEST_SUITE_P(
             "must not be empty", 4},
         Row{"a: b: c\n", "", 1}, Row{"- a\n", "must be a map", 1}));
 
-TEST(FleetYaml, AcceptsUnsupportedKeysThatHoldTheirDefault) {
+TEST(FleetYaml, ReadsEveryOtherKeyOfFleet) {
   const FleetYaml yaml = Parse(R"(
-paused: false
-kustomize: {dir: .}
-yaml: {overlays: []}
-ignore: {}
-diff: {comparePatches: []}
-targetCustomizationMode: FirstMatch
-rolloutStrategy: null
-correctDrift: {}
-helm: {force: false, timeoutSeconds: 0, repo: "", disablePreProcess: true,
-       values: {text: "${HOME}"}}
+annotations: {note: hello there}
+paused: true
+kustomize: {dir: overlays/dev}
+yaml: {overlays: [a, b]}
+ignore: {conditions: [{type: Active, status: "False"}]}
+diff:
+  comparePatches:
+  - apiVersion: apps/v1
+    kind: Deployment
+    name: web
+    namespace: ns
+    jsonPointers: [/spec/replicas]
+    operations:
+    - {op: remove, path: /spec/a}
+    - {op: replace, path: /spec/b, value: {c: 1}}
+    - {op: ignore}
+targetCustomizationMode: AllMatches
+overrideTargets: []
+rolloutStrategy:
+  maxUnavailable: 15%
+  maxUnavailablePartitions: 1
+  autoPartitionSize: "10%"
+  autoPartitionThreshold: 0
+  maxNew: 7
+  partitions:
+  - {name: canary, clusterGroup: canary, maxUnavailable: 0}
+dependsOn:
+- name: base
+  acceptedStates: [Ready, Modified]
+- selector: {matchLabels: {tier: db}}
+serviceAccount: deployer
+deleteNamespace: true
+deleteCRDResources: true
+namespaceLabels: {team: a}
+namespaceAnnotations: {owner: "a b"}
+correctDrift: {enabled: true, force: true, keepFailHistory: true}
+helm:
+  repo: https://charts.example.com
+  version: ">= 1.2"
+  timeoutSeconds: -1
+  maxHistory: 3
+  force: true
+  waitForJobs: true
+  atomic: true
+  disablePreProcess: true
+  disableDNS: true
+  skipSchemaValidation: true
+  disableDependencyUpdate: true
+  values: {text: "${HOME}", nothing: null}
+  templateValues: {b: "x: ${ .ClusterName }", a: "y: 1"}
+  valuesFrom:
+  - configMapKeyRef: {name: cm, namespace: ns, key: k.yaml}
+  - secretKeyRef: {name: s}
 )");
 
   EXPECT_THAT(yaml.errors, IsEmpty());
   EXPECT_THAT(yaml.warnings, IsEmpty());
-  EXPECT_EQ(yaml.options.correct_drift(), storage::v1::TRI_STATE_UNSPECIFIED);
-  EXPECT_EQ(yaml.options.helm().values_json(), R"({"text":"${HOME}"})");
+  EXPECT_EQ(yaml.annotations[0].value(), "hello there");
+  EXPECT_TRUE(yaml.paused);
+  EXPECT_TRUE(yaml.all_matches);
+  ASSERT_TRUE(yaml.override_targets.has_value());
+  EXPECT_TRUE(yaml.override_targets->empty());
+  ASSERT_EQ(yaml.depends_on.size(), 2);
+  EXPECT_THAT(yaml.depends_on[0].accepted_states(),
+              ElementsAre("Ready", "Modified"));
+  EXPECT_TRUE(yaml.depends_on[1].has_selector());
+  ASSERT_TRUE(yaml.rollout.has_value());
+  EXPECT_EQ(yaml.rollout->max_unavailable(), "15%");
+  EXPECT_EQ(yaml.rollout->max_unavailable_partitions(), "1");
+  EXPECT_EQ(yaml.rollout->auto_partition_size(), "10%");
+  EXPECT_TRUE(yaml.rollout->has_auto_partition_threshold());
+  EXPECT_EQ(yaml.rollout->max_new(), 7);
+  EXPECT_EQ(yaml.rollout->partitions(0).target().cluster_group(), "canary");
+  EXPECT_EQ(yaml.rollout->partitions(0).max_unavailable(), "0");
+  const storage::v1::DeployOptions& options = yaml.options;
+  EXPECT_EQ(options.kustomize_dir(), "overlays/dev");
+  EXPECT_EQ(yaml.lines.kustomize_dir, 4);
+  EXPECT_THAT(options.yaml_overlays(), ElementsAre("a", "b"));
+  EXPECT_EQ(options.ignore_conditions(0).fields(0).value(), "False");
+  const core::v1::ComparePatch& patch = options.compare_patches(0);
+  EXPECT_EQ(patch.api_version(), "apps/v1");
+  EXPECT_EQ(patch.operations(1).value_json(), R"({"c":1})");
+  EXPECT_EQ(patch.operations(2).op(), "ignore");
+  EXPECT_EQ(options.service_account(), "deployer");
+  EXPECT_TRUE(options.delete_namespace());
+  EXPECT_TRUE(options.delete_crd_resources());
+  EXPECT_EQ(options.namespace_labels(0).key(), "team");
+  EXPECT_EQ(options.namespace_annotations(0).value(), "a b");
+  EXPECT_EQ(options.correct_drift(), storage::v1::TRI_STATE_TRUE);
+  EXPECT_TRUE(options.correct_drift_force());
+  EXPECT_TRUE(options.correct_drift_keep_fail_history());
+  const storage::v1::HelmOptions& helm = options.helm();
+  EXPECT_EQ(helm.repo(), "https://charts.example.com");
+  EXPECT_EQ(helm.version(), ">= 1.2");
+  EXPECT_EQ(helm.timeout_seconds(), -1);
+  EXPECT_EQ(helm.max_history(), 3);
+  EXPECT_TRUE(helm.force() && helm.wait_for_jobs() && helm.atomic() &&
+              helm.disable_pre_process() && helm.disable_dns() &&
+              helm.skip_schema_validation() &&
+              helm.disable_dependency_update());
+  EXPECT_EQ(helm.values_json(), R"({"nothing":null,"text":"${HOME}"})");
+  EXPECT_EQ(helm.template_values(0).key(), "a");
+  ASSERT_EQ(helm.values_from_size(), 2);
+  EXPECT_EQ(helm.values_from(0).kind(), core::v1::ValuesRef::KIND_CONFIG_MAP);
+  EXPECT_EQ(helm.values_from(0).key(), "k.yaml");
+  EXPECT_EQ(helm.values_from(1).key(), "values.yaml");
+  EXPECT_EQ(helm.values_from(1).namespace_(), "");
+}
+
+TEST(FleetYaml, TellsAbsentOverrideTargetsFromNone) {
+  EXPECT_FALSE(Parse("name: x\n").override_targets.has_value());
+  EXPECT_FALSE(Parse("overrideTargets: null\n").override_targets.has_value());
+  const FleetYaml yaml =
+      Parse("overrideTargets: [{clusterGroup: a}, {clusterName: b}]\n");
+  EXPECT_EQ(yaml.override_targets->size(), 2);
+  EXPECT_EQ((*yaml.override_targets)[1].name(), "target001");
+}
+
+TEST(FleetYaml, ReadsTextAsFleetDoes) {
+  const FleetYaml yaml =
+      Parse("helm: {version: 1.10}\nlabels: {a: yes, b: 3}\nPaused: true\n");
+
+  EXPECT_THAT(yaml.errors, IsEmpty());
+  EXPECT_EQ(yaml.options.helm().version(), "1.1");
+  EXPECT_EQ(yaml.labels[0].value(), "true");
+  EXPECT_EQ(yaml.labels[1].value(), "3");
+  EXPECT_TRUE(yaml.paused);
+  EXPECT_THAT(yaml.warnings, SizeIs(4));
+}
+
+TEST(FleetYaml, SaysWhatHappensInsteadOfWhatIsNotDone) {
+  const FleetYaml yaml = Parse(
+      "imageScans: [{tagName: a}]\noverwrites: [{kind: A}]\n"
+      "targetRestrictions: [{clusterName: x}]\nresources: [{name: x}]\n"
+      "downstreamResources: [{kind: secret, name: x}]\n");
+
+  EXPECT_THAT(yaml.errors, IsEmpty());
+  ASSERT_THAT(yaml.warnings, SizeIs(5));
+  for (const core::v1::Problem& warning : yaml.warnings) {
+    EXPECT_THAT(warning.message(), HasSubstr("has no effect: "));
+    EXPECT_GT(warning.line(), 0);
+  }
+  EXPECT_EQ(yaml.options.downstream_resources(0).kind(), "Secret");
 }
 
 TEST(FleetYaml, WarnsOfATypoAndOfAKeyWithoutEffect) {
@@ -199,7 +334,7 @@ TEST(FleetYaml, WarnsOfATypoAndOfAKeyWithoutEffect) {
 
 TEST(FleetYaml, FindsEveryProblemAtOnce) {
   const FleetYaml yaml = Parse(
-      "paused: true\nname: X\nhelm: {repo: r, values: 1}\nnamespace: 7\n");
+      "paused: x\nname: X\nhelm: {force: r, values: 1}\nnamespace: {}\n");
 
   EXPECT_THAT(yaml.errors, SizeIs(5));
 }

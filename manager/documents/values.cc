@@ -2,19 +2,10 @@
 
 #include "manager/documents/values.h"
 
-#include <utility>
-
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
-#include "absl/strings/string_view.h"
-
 namespace flotilla::manager {
 namespace {
 
 using nlohmann::json;
-
-constexpr absl::string_view kClusterLabels = "global.fleet.clusterLabels.";
 
 json ObjectOf(const std::string& text) {
   if (text.empty()) return json::object();
@@ -44,37 +35,6 @@ std::string MergeValuesText(const std::string& base,
   json merged = ObjectOf(base);
   MergeValues(merged, ObjectOf(custom));
   return CanonicalValues(merged);
-}
-
-bool FindTemplate(const json& values, bool labels_only, std::string& pointer) {
-  if (values.is_string()) {
-    const auto& text = values.get_ref<const std::string&>();
-    return absl::StartsWith(text, kClusterLabels) ||
-           (!labels_only && absl::StrContains(text, "${"));
-  }
-  if (values.is_object()) {
-    for (const auto& item : values.items()) {
-      std::string inner;
-      if ((!labels_only && absl::StrContains(item.key(), "${")) ||
-          FindTemplate(item.value(), labels_only, inner)) {
-        pointer = absl::StrCat(
-            "/",
-            absl::StrReplaceAll(item.key(), {{"~", "~0"}, {"/", "~1"}}),
-            inner);
-        return true;
-      }
-    }
-  }
-  if (values.is_array()) {
-    for (size_t i = 0; i < values.size(); ++i) {
-      std::string inner;
-      if (FindTemplate(values[i], labels_only, inner)) {
-        pointer = absl::StrCat("/", i, inner);
-        return true;
-      }
-    }
-  }
-  return false;
 }
 
 }  // namespace flotilla::manager

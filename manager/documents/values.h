@@ -21,13 +21,6 @@ void MergeValues(nlohmann::json& base, const nlohmann::json& custom);
 // The same on canonical text. Text that is not an object counts as empty.
 std::string MergeValuesText(const std::string& base, const std::string& custom);
 
-// Pointer, relative to `values`, of the first text in which Fleet would
-// evaluate a template (spec 2.4): a "${" in a key or string, or a string that
-// begins with "global.fleet.clusterLabels.". With `labels_only` just the
-// latter. False when there is none.
-bool FindTemplate(const nlohmann::json& values, bool labels_only,
-                  std::string& pointer);
-
 }  // namespace flotilla::manager
 
 #endif  // FLOTILLA_MANAGER_DOCUMENTS_VALUES_H_
