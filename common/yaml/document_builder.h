@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -65,8 +66,10 @@ class DocumentBuilder : public YAML::EventHandler {
  public:
   using json = nlohmann::json;
 
-  DocumentBuilder(const YamlLimits& limits, Spent& spent)
-      : limits_(limits), spent_(spent) {}
+  // `text` is what is being parsed.
+  DocumentBuilder(absl::string_view text, const YamlLimits& limits,
+                  Spent& spent)
+      : text_(text), limits_(limits), spent_(spent) {}
 
   bool empty() const { return !has_root_ || document_.value.is_null(); }
   YamlDocument TakeDocument() { return std::move(document_); }
@@ -102,6 +105,10 @@ class DocumentBuilder : public YAML::EventHandler {
     BeginValue(mark);
     Spend(mark, 1, value.size());
     Node node{Resolve(mark, tag, value), tag == "?" && value == "<<"};
+    if (tag != "?" && node.scalar.value.is_string()) {
+      KeepLineBreaks(text_, static_cast<size_t>(std::max(mark.pos, 0)),
+                     &node.scalar.value.get_ref<std::string&>());
+    }
     Complete(mark, std::move(node), anchor);
   }
 
@@ -135,8 +142,8 @@ class DocumentBuilder : public YAML::EventHandler {
     bool has_key = false;
     bool is_merge = false;
     std::string key;
-    // Of a map: what merge keys gave; explicit keys win.
-    json merged;
+    // Of a map: keys that only merge keys gave; they may be given once more.
+    absl::flat_hash_set<std::string> merged;
     // Where the pointer ends before this frame's children.
     size_t pointer_size = 0;
     // What had been spent, and how deep it was, when it began.
@@ -273,7 +280,6 @@ class DocumentBuilder : public YAML::EventHandler {
     Spend(mark, 1, 0);
     frame.is_map = is_map;
     frame.value = is_map ? json::object() : json::array();
-    frame.merged = json::object();
     frame.anchor = anchor;
     frame.mark = mark;
     frame.pointer_size = pointer_.size();
@@ -285,11 +291,6 @@ class DocumentBuilder : public YAML::EventHandler {
     Frame frame = std::move(stack_.back());
     stack_.pop_back();
     pointer_.resize(frame.pointer_size);
-    for (auto it = frame.merged.begin(); it != frame.merged.end(); ++it) {
-      if (!frame.value.contains(it.key())) {
-        frame.value[it.key()] = std::move(it.value());
-      }
-    }
     Node node;
     node.scalar.value = std::move(frame.value);
     if (frame.anchor != YAML::anchor_t{0}) {
@@ -347,7 +348,7 @@ class DocumentBuilder : public YAML::EventHandler {
     top.has_key = false;
     pointer_.resize(top.pointer_size);
     if (top.is_merge) {
-      Merge(mark, std::move(node.scalar.value), &top.merged);
+      Merge(mark, std::move(node.scalar.value), &top);
       return;
     }
     top.value[top.key] = std::move(node.scalar.value);
@@ -380,7 +381,7 @@ class DocumentBuilder : public YAML::EventHandler {
         top.key = FloatKey(value.get<double>());
         break;
     }
-    if (top.value.contains(top.key)) {
+    if (top.merged.erase(top.key) == 0 && top.value.contains(top.key)) {
       Throw(Invalid(Line(mark), Column(mark),
                     absl::StrCat("the key ", Shown(top.key),
                                  " is there twice in the same map")));
@@ -389,31 +390,31 @@ class DocumentBuilder : public YAML::EventHandler {
     Record(mark);
   }
 
-  // Earlier maps of a list win, and so does an earlier merge key.
-  void Merge(const YAML::Mark& mark, json value, json* merged) {
+  // As go-yaml v2: what stands later wins, be it a merge key or another; within
+  // a list of maps the earlier one.
+  void Merge(const YAML::Mark& mark, json value, Frame* frame) {
     if (value.is_object()) {
       for (auto it = value.begin(); it != value.end(); ++it) {
-        if (!merged->contains(it.key())) {
-          (*merged)[it.key()] = std::move(it.value());
-        }
+        if (!frame->value.contains(it.key())) frame->merged.insert(it.key());
+        frame->value[it.key()] = std::move(it.value());
       }
       return;
     }
-    if (value.is_array()) {
-      for (json& item : value) {
-        if (!item.is_object()) break;
-        Merge(mark, std::move(item), merged);
-        item = json::object();
-      }
-      bool all_maps = true;
+    bool all_maps = value.is_array();
+    if (all_maps) {
       for (const json& item : value) all_maps = all_maps && item.is_object();
-      if (all_maps) return;
     }
-    Throw(Invalid(Line(mark), Column(mark),
-                  "the value of << must be a map or a list of maps"));
+    if (!all_maps) {
+      Throw(Invalid(Line(mark), Column(mark),
+                    "the value of << must be a map or a list of maps"));
+    }
+    for (auto item = value.rbegin(); item != value.rend(); ++item) {
+      Merge(mark, std::move(*item), frame);
+    }
   }
 
   // Constant after construction.
+  const absl::string_view text_;
   const YamlLimits limits_;
 
   // Collaborators. Not owned.

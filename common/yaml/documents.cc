@@ -7,9 +7,12 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/types/optional.h"
 #include "common/yaml/document_builder.h"
@@ -25,15 +28,48 @@ using yaml::CleanText;
 using yaml::Invalid;
 using yaml::TooMuch;
 
+// yaml-cpp passes over directives that it does not know, and so over a text
+// that happens to begin with a percent sign.
+absl::Status CheckDirectives(absl::string_view text) {
+  int number = 0;
+  bool at_start = true;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    if (absl::StartsWith(line, "...")) {
+      at_start = true;
+    } else if (at_start && absl::StartsWith(line, "%")) {
+      if (!absl::StartsWith(line, "%YAML ") &&
+          !absl::StartsWith(line, "%TAG ")) {
+        return Invalid(number, 1, "a line that begins with % is a directive, "
+                                  "and there is none of this name");
+      }
+    } else {
+      const absl::string_view rest = absl::StripLeadingAsciiWhitespace(line);
+      at_start = at_start && (rest.empty() || rest[0] == '#');
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<YamlDocument>> ReadYaml(const std::string& text,
                                                    const YamlLimits& limits) {
+  absl::Status directives = CheckDirectives(text);
+  if (!directives.ok()) return directives;
   std::vector<YamlDocument> documents;
   yaml::Spent spent;
   // yaml-cpp takes a quote that is never closed for closed when the text ends
   // in a line break; an end of document in it is an error.
   const bool ends_line = !text.empty() && text.back() == '\n';
+  std::string whole = ends_line ? text + "...\n" : text;
+  // It folds a last line of spaces alone into the text.
+  const size_t last = whole.find_last_not_of(' ');
+  if (last != std::string::npos && last + 1 < whole.size() &&
+      whole[last] == '\n') {
+    whole.resize(last + 1);
+    whole += "...\n";
+  }
   try {
-    std::istringstream stream(ends_line ? text + "...\n" : text);
+    std::istringstream stream(whole);
     YAML::Parser parser(stream);
     for (size_t read = 0;; ++read) {
       if (read > limits.max_documents) {
@@ -41,7 +77,7 @@ absl::StatusOr<std::vector<YamlDocument>> ReadYaml(const std::string& text,
                        absl::StrCat("more than ", limits.max_documents,
                                     " documents"));
       }
-      yaml::DocumentBuilder builder(limits, spent);
+      yaml::DocumentBuilder builder(whole, limits, spent);
       if (!parser.HandleNextDocument(builder)) break;
       if (!builder.empty()) documents.push_back(builder.TakeDocument());
     }

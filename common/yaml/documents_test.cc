@@ -74,6 +74,9 @@ TEST(Documents, ResolvesScalarsAsKubernetesDoes) {
       {"1.", 1},
       {".5", 0.5},
       {"-.5", -0.5},
+      {".1_0", 0.1},
+      {".1__0", ".1__0"},
+      {"._1", "._1"},
       {"1e3", 1000},
       {"1E-2", 0.01},
       {"1e999", "1e999"},
@@ -121,6 +124,9 @@ TEST(Documents, ReadsBlockScalarsAndFolding) {
   EXPECT_EQ(Value("a: |\n  x"), json::parse(R"({"a":"x"})"));
   EXPECT_EQ(Value("a: |\n  x\n"), json::parse(R"({"a":"x\n"})"));
   EXPECT_EQ(Value("a: |+\n  x\n\n"), json::parse(R"({"a":"x\n\n"})"));
+  EXPECT_EQ(Value("a: >+\n  x\n\n\nb: >+ # +\n  y\nc: > # +\n  z\n\n"),
+            json::parse(R"({"a":"x\n\n\n","b":"y\n","c":"z\n"})"));
+  EXPECT_EQ(Value("a: >\n  x\n  "), json::parse(R"({"a":"x\n"})"));
   EXPECT_EQ(Value("a: |\n  x\n...\n"), json::parse(R"({"a":"x\n"})"));
   EXPECT_EQ(Value("a: |\n  x\n   y\n\nb: |-\n  z\nc: >\n  p\n  q\n\n  r\n"),
             json::parse(R"({"a":"x\n y\n","b":"z","c":"p q\nr\n"})"));
@@ -133,6 +139,13 @@ TEST(Documents, ExpandsAnchorsAndMergeKeys) {
   EXPECT_EQ(Value("a: &x {p: 1}\nb: &y {p: 2, r: 3}\n"
                   "c:\n  z: 0\n  <<: [*x, *y]\n")["c"],
             json::parse(R"({"p":1,"r":3,"z":0})"));
+  // As go-yaml v2, and so Fleet: what stands later wins.
+  EXPECT_EQ(Value("x: &x {a: 1}\nb: {a: 2, <<: *x}\nc: {<<: *x, a: 2}\n"),
+            json::parse(R"({"x":{"a":1},"b":{"a":1},"c":{"a":2}})"));
+  EXPECT_EQ(Value("x: &x {a: 1}\nz: &z {a: 3}\nb: {<<: *x, <<: *z}\n")["b"],
+            json::parse(R"({"a":3})"));
+  EXPECT_EQ(Value("x: &x {a: 1}\nb: {<<: *x, a: 2, a: 3}\n").is_string(),
+            true);
   EXPECT_EQ(Value("a: &x 12\nb: *x\nc: &s foo\nd: *s\n"),
             json::parse(R"({"a":12,"b":12,"c":"foo","d":"foo"})"));
 }
@@ -214,6 +227,7 @@ TEST(Documents, SaysLineAndColumnOfEveryError) {
       {"a: \xed\xa0\x80\n", 1, "not UTF-8"},
       {"a: !!binary //4=\n", 1, "binaryData"},
       {"a:\n\tb: 1\n", 2, ""},
+      {"# x\n%a: b\n", 2, "directive"},
   };
   for (const auto& test : kCases) {
     absl::StatusOr<YamlDocument> document = ParseYaml(test.text);

@@ -115,6 +115,18 @@ bool LooksLikeFloat(absl::string_view text) {
   return IsDigits(whole) && (fraction.empty() || IsDigits(fraction));
 }
 
+// As Go: an underscore stands between digits.
+bool UnderscoresSeparateDigits(absl::string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '_') continue;
+    if (i == 0 || i + 1 == text.size()) return false;
+    if (!IsDigits(text.substr(i - 1, 1)) || !IsDigits(text.substr(i + 1, 1))) {
+      return false;
+    }
+  }
+  return true;
+}
+
 // What the table of go-yaml v2 says of a word.
 bool ResolveWord(absl::string_view text, Scalar* out) {
   for (const char* word : {"y", "Y", "yes", "Yes", "YES", "true", "True",
@@ -163,7 +175,10 @@ Scalar ResolvePlain(absl::string_view text) {
     for (char c : text) {
       if (c != '_') plain.push_back(c);
     }
-    if (first == '.') plain = std::string(text);
+    // Go's own parser is stricter than the expression of go-yaml.
+    if (first == '.' && !UnderscoresSeparateDigits(text)) {
+      plain = std::string(text);
+    }
     if (first != '.' && ParseInteger(plain, &scalar.value)) {
       scalar.kind = Scalar::Kind::kInt;
       return scalar;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 
@@ -102,6 +103,49 @@ absl::StatusOr<std::string> CleanText(absl::string_view text) {
     }
   }
   return out;
+}
+
+void KeepLineBreaks(absl::string_view text, size_t position,
+                    std::string* value) {
+  // Without text before them the breaks are right.
+  if (value->find_first_not_of('\n') == std::string::npos) return;
+  // An anchor and a tag may stand first.
+  while (position < text.size() &&
+         (text[position] == '&' || text[position] == '!')) {
+    position = text.find_first_of(" \t\n", position);
+    position = text.find_first_not_of(" \t\n", position);
+  }
+  if (position >= text.size() || text[position] != '>') return;
+  text.remove_prefix(position);
+  size_t end = text.find('\n');
+  if (end == absl::string_view::npos) return;
+  const absl::string_view header = text.substr(0, end);
+  const size_t comment = header.find('#');
+  if (!absl::StrContains(header.substr(0, comment), '+')) return;
+  text.remove_prefix(end + 1);
+
+  constexpr size_t kUnknown = absl::string_view::npos;
+  size_t indent = kUnknown;
+  size_t breaks = 0;
+  while (!text.empty()) {
+    end = text.find('\n');
+    const absl::string_view line = text.substr(0, end);
+    const size_t spaces = std::min(line.find_first_not_of(' '), line.size());
+    // More spaces than the text is indented by are text.
+    const bool blank = spaces == line.size() && spaces <= indent;
+    if (!blank) {
+      if (indent == kUnknown) indent = spaces;
+      if (spaces < indent || spaces == 0) break;
+    }
+    if (end == absl::string_view::npos) {
+      if (!blank) breaks = 0;
+      break;
+    }
+    breaks = blank ? breaks + 1 : 1;
+    text.remove_prefix(end + 1);
+  }
+  while (!value->empty() && value->back() == '\n') value->pop_back();
+  value->append(breaks, '\n');
 }
 
 }  // namespace flotilla::yaml

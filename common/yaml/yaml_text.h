@@ -6,6 +6,7 @@
 #ifndef FLOTILLA_COMMON_YAML_YAML_TEXT_H_
 #define FLOTILLA_COMMON_YAML_YAML_TEXT_H_
 
+#include <cstddef>
 #include <string>
 
 #include "absl/status/status.h"
@@ -28,6 +29,12 @@ std::string Shown(absl::string_view key);
 // Checks UTF-8 and the characters that YAML allows; cuts a byte order mark;
 // makes every line end in "\n".
 absl::StatusOr<std::string> CleanText(absl::string_view text);
+
+// yaml-cpp loses one of the line breaks at the end of a folded scalar that
+// keeps them (">+"). Gives `value` as many as the text has behind `position`,
+// where the scalar begins; leaves other scalars alone.
+void KeepLineBreaks(absl::string_view text, size_t position,
+                    std::string* value);
 
 }  // namespace flotilla::yaml
 

@@ -54,8 +54,11 @@ func (r *objectReader) parse(file string, doc document) (map[string]json.RawMess
 	text := []byte(doc.text)
 	encoded, err := yaml.YAMLToJSONStrict(text)
 	if err != nil && strings.Contains(err.Error(), duplicateKey) {
-		// Helm takes the last one.
-		r.warnings = append(r.warnings, problemAt(file, 0, "%s; the last one counts", outputProblem(err, doc.line)))
+		// Helm takes the last one. Keys that merge keys give are said to be
+		// double, too, and are not.
+		if !bytes.Contains(text, []byte("<<")) {
+			r.warnings = append(r.warnings, problemAt(file, 0, "%s; the last one counts", outputProblem(err, doc.line)))
+		}
 		encoded, err = yaml.YAMLToJSON(text)
 	}
 	if err != nil {
