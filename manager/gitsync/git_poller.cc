@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
@@ -19,6 +20,7 @@
 #include "flotilla/storage/v1/storage.pb.h"
 
 #include "common/status/status_macros.h"
+#include "manager/documents/policy.h"
 #include "manager/gitsync/display_text.h"
 #include "manager/store/records.h"
 
@@ -27,6 +29,8 @@ namespace {
 
 constexpr char kGitRepoKind[] = "GitRepo";
 constexpr char kSecretKind[] = "Secret";
+constexpr char kRestrictionKind[] = "GitRepoRestriction";
+constexpr char kPolicyKind[] = "Policy";
 // Used when it exists and the GitRepo names none (spec.md 9.5).
 constexpr char kDefaultSecret[] = "gitcredential";
 // Keys of SSH servers for all GitRepos whose Secret has none (spec.md 9.5).
@@ -55,6 +59,10 @@ bool IsKnownHosts(const DocumentName& name) {
          name.name == kKnownHosts;
 }
 
+bool IsRule(const DocumentName& name) {
+  return name.kind == kRestrictionKind || name.kind == kPolicyKind;
+}
+
 bool SameSource(const storage::v1::Source& a, const storage::v1::Source& b) {
   return SerializeRecord(a) == SerializeRecord(b);
 }
@@ -67,10 +75,11 @@ struct GitPoller::Poll {
   std::string workspace;
   std::string name;
 
-  // The document, and the newest of its Secret and the known hosts, that the
-  // last fetch was begun for.
+  // The document, the newest of its Secret and the known hosts, and the rules
+  // of its workspace, that the last fetch was begun for.
   int64_t generation = 0;
   int64_t secret_revision = 0;
+  int64_t rules_version = 0;
 
   std::unique_ptr<Timer> timer;
   // When the timer fires, on the loop's clock.
@@ -107,7 +116,7 @@ GitPoller::GitPoller(Loop& loop, Store& store, FamilyWriter& writer,
             const auto name = ParseDocumentKey(key);
             return name.ok() &&
                    (name->kind == kGitRepoKind || name->kind == kSecretKind ||
-                    IsKnownHosts(*name));
+                    IsRule(*name) || IsKnownHosts(*name));
           }) {}
 
 GitPoller::~GitPoller() = default;
@@ -120,17 +129,41 @@ void GitPoller::OnDocument(const std::string& key,
     changed_.push_back(key);
     return;
   }
-  // All that use it. `document` says only whether it is there.
-  (void)document;
-  for (const auto& [repo_key, poll] : polls_) {
-    const storage::v1::Document* repo = documents_.Find(repo_key);
-    if (repo != nullptr &&
-        (IsKnownHosts(*name) ||
-         (poll->workspace == name->workspace &&
-          SecretNameOf(repo->git_repo()) == name->name))) {
-      changed_.push_back(repo_key);
+  if (IsRule(*name)) {
+    Rules& rules = rules_[name->workspace];
+    ++rules.version;
+    if (document == nullptr) {
+      rules.keys.erase(key);
+    } else {
+      rules.keys.insert(key);
     }
   }
+  // All that use it.
+  for (const auto& [repo_key, poll] : polls_) {
+    const storage::v1::Document* repo = documents_.Find(repo_key);
+    if (repo == nullptr) continue;
+    const bool uses =
+        IsKnownHosts(*name) ||
+        (poll->workspace == name->workspace &&
+         (IsRule(*name) ||
+          SecretNameOf(Judge(*repo).source.git_repo()) == name->name));
+    if (uses) changed_.push_back(repo_key);
+  }
+}
+
+PolicyVerdict GitPoller::Judge(const storage::v1::Document& document) const {
+  const auto rules = rules_.find(document.workspace());
+  PolicyVerdict verdict;
+  if (rules == rules_.end() || rules->second.keys.empty()) {
+    verdict.source = document;
+    return verdict;
+  }
+  std::vector<const storage::v1::Document*> documents;
+  for (const std::string& key : rules->second.keys) {
+    const storage::v1::Document* rule = documents_.Find(key);
+    if (rule != nullptr) documents.push_back(rule);
+  }
+  return EvaluatePolicies(document, documents);
 }
 
 void GitPoller::OnBatch() {
@@ -197,9 +230,13 @@ void GitPoller::Reconcile(const std::string& document_key) {
   std::unique_ptr<Poll>& slot = polls_[document_key];
   const storage::v1::Source* source =
       sources_.Find(SourceKey(name->workspace, name->name));
+  const auto rules = rules_.find(name->workspace);
+  const int64_t rules_version =
+      rules == rules_.end() ? 0 : rules->second.version;
   const int64_t secret_revision = std::max(
-      documents_.ModRevision(DocumentKey(name->workspace, kSecretKind,
-                                         SecretNameOf(document->git_repo()))),
+      documents_.ModRevision(DocumentKey(
+          name->workspace, kSecretKind,
+          SecretNameOf(Judge(*document).source.git_repo()))),
       documents_.ModRevision(
           DocumentKey(kSystemWorkspace, kConfigMapKind, kKnownHosts)));
   if (slot == nullptr) {
@@ -216,6 +253,7 @@ void GitPoller::Reconcile(const std::string& document_key) {
     });
     slot->generation = document->generation();
     slot->secret_revision = secret_revision;
+    slot->rules_version = rules_version;
     const bool known =
         source != nullptr && source->has_commit() && !source->has_problem() &&
         source->document_generation() == document->generation();
@@ -225,11 +263,13 @@ void GitPoller::Reconcile(const std::string& document_key) {
   }
   Poll& poll = *slot;
   if (poll.generation == document->generation() &&
-      poll.secret_revision == secret_revision) {
+      poll.secret_revision == secret_revision &&
+      poll.rules_version == rules_version) {
     return;
   }
   poll.generation = document->generation();
   poll.secret_revision = secret_revision;
+  poll.rules_version = rules_version;
   poll.failures = 0;
   if (poll.running) poll.again = true;
   Want(poll);
@@ -294,7 +334,16 @@ absl::StatusOr<GitCredentials> GitPoller::ReadCredentials(
 
 absl::StatusOr<GitSource> GitPoller::MakeSource(
     const storage::v1::Document& document) const {
-  const storage::v1::GitRepoSpec& spec = document.git_repo();
+  const PolicyVerdict verdict = Judge(document);
+  if (!verdict.allowed()) {
+    std::vector<std::string> texts;
+    for (const core::v1::Problem& violation : verdict.violations) {
+      texts.push_back(violation.message());
+    }
+    return absl::PermissionDeniedError(
+        absl::StrCat(kPolicyViolation, ": ", absl::StrJoin(texts, "; ")));
+  }
+  const storage::v1::GitRepoSpec& spec = verdict.source.git_repo();
   GitSource source;
   source.url = spec.repo();
   source.branch = spec.branch();

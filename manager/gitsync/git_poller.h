@@ -14,8 +14,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +34,7 @@
 #include "common/env/clock.h"
 #include "common/env/random.h"
 #include "common/event/loop.h"
+#include "manager/documents/policy.h"
 #include "manager/gitsync/git_repository.h"
 #include "manager/store/store.h"
 #include "manager/store/typed_mirror.h"
@@ -120,6 +123,8 @@ class GitPoller {
 
   absl::StatusOr<GitSource> MakeSource(
       const storage::v1::Document& document) const;
+  // The document as the rules of its workspace leave it.
+  PolicyVerdict Judge(const storage::v1::Document& document) const;
   // Of ConfigMap cattle-fleet-system/known-hosts; empty without it.
   std::string SharedKnownHosts() const;
   absl::StatusOr<GitCredentials> ReadCredentials(
@@ -135,6 +140,12 @@ class GitPoller {
 
   // By the key of the document.
   absl::btree_map<std::string, std::unique_ptr<Poll>> polls_;
+  // GitRepoRestrictions and Policies of a workspace.
+  struct Rules {
+    std::set<std::string> keys;
+    int64_t version = 0;  // Rises with each change.
+  };
+  std::map<std::string, Rules> rules_;
   // Documents that changed in the batch that is being read.
   std::vector<std::string> changed_;
   bool started_ = false;

@@ -369,6 +369,36 @@ TEST_F(GitPollerTest, UsesTheDefaultSecretWhenThereIsOne) {
   EXPECT_EQ(git_.fetches()[1].credentials.ssh_private_key, "key");
 }
 
+TEST_F(GitPollerTest, RulesOfTheWorkspaceForbidAndFillIn) {
+  Put(Secret("team", "kubernetes.io/ssh-auth", "ssh-privatekey", "team-key"));
+  Put(GitRepo("a"));
+  Start();
+  ASSERT_EQ(git_.fetches().size(), 1u);
+  EXPECT_EQ(git_.fetches()[0].credentials.ssh_private_key, "");
+
+  storage::v1::Document rule;
+  rule.set_workspace("w");
+  rule.set_kind("GitRepoRestriction");
+  rule.set_name("rule");
+  rule.mutable_git_repo_restriction()->set_default_client_secret_name("team");
+  Put(rule);
+  ASSERT_EQ(git_.fetches().size(), 2u);
+  EXPECT_EQ(git_.fetches()[1].credentials.ssh_private_key, "team-key");
+
+  rule.mutable_git_repo_restriction()->add_allowed_repo_patterns(
+      "https://allowed\\.example/.*");
+  Put(rule);
+  EXPECT_EQ(git_.fetches().size(), 2u);
+  EXPECT_THAT(Source("a").problem().message(),
+              AllOf(HasSubstr("PolicyViolation"), HasSubstr("rule")));
+  // What is deployed stays.
+  EXPECT_EQ(Source("a").commit().id(), "c1");
+
+  rule.mutable_git_repo_restriction()->clear_allowed_repo_patterns();
+  Put(rule);
+  EXPECT_FALSE(Source("a").has_problem());
+}
+
 TEST_F(GitPollerTest, KnownHostsOfTheSystemFillIn) {
   storage::v1::Document map;
   map.set_workspace("cattle-fleet-system");
