@@ -15,9 +15,8 @@
 
 #include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "flotilla/storage/v1/storage.pb.h"
@@ -66,10 +65,18 @@ class ChartCredentialRules {
  private:
   struct Rules;
 
+  static absl::Status ReadPaths(const storage::v1::SecretData& secret,
+                                Rules& rules);
+
   // What belongs to `path`, or null.
   const ChartCredentials* Find(absl::string_view path) const;
+  // Whether user and password may go to `url`.
   bool Allows(absl::string_view url) const;
+  // `found` and the TLS settings that count always.
   ChartCredentials Merge(const ChartCredentials* found) const;
+  // Why nothing was sent.
+  std::string HintFor(const ChartCredentials* found, absl::string_view path,
+                      absl::string_view url) const;
 
   std::shared_ptr<const Rules> rules_;
 };
