@@ -511,6 +511,9 @@ class CurlTransport::Worker {
     if (!request.if_none_match.empty()) {
       lines.push_back(absl::StrCat("If-None-Match: ", request.if_none_match));
     }
+    if (!request.impersonate.empty()) {
+      lines.push_back(absl::StrCat("Impersonate-User: ", request.impersonate));
+    }
     ASSIGN_OR_RETURN(const std::string token, Token());
     if (!token.empty()) {
       lines.push_back(absl::StrCat("Authorization: Bearer ", token));

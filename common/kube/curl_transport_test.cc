@@ -240,6 +240,7 @@ TEST_F(CurlTransportTest, CarriesARequestAndItsAnswer) {
   request.accept = "application/json";
   request.content_type = "application/apply-patch+yaml";
   request.if_none_match = "\"old\"";
+  request.impersonate = "system:serviceaccount:ns:x";
   request.body = "{}";
   const auto answer = Send(request);
   ASSERT_THAT(answer, IsOk());
@@ -252,12 +253,15 @@ TEST_F(CurlTransportTest, CarriesARequestAndItsAnswer) {
   EXPECT_THAT(head,
               HasSubstr("Content-Type: application/apply-patch+yaml\r\n"));
   EXPECT_THAT(head, HasSubstr("If-None-Match: \"old\"\r\n"));
+  EXPECT_THAT(head,
+              HasSubstr("Impersonate-User: system:serviceaccount:ns:x\r\n"));
   EXPECT_THAT(head, Not(HasSubstr("Expect")));
   EXPECT_EQ(body, "{}");
   // The next one has none of that and uses the same connection.
   ASSERT_THAT(Send(Get("/x")), IsOk());
   EXPECT_THAT(head, HasSubstr("GET /x HTTP/1.1\r\n"));
   EXPECT_THAT(head, Not(HasSubstr("If-None-Match")));
+  EXPECT_THAT(head, Not(HasSubstr("Impersonate")));
   EXPECT_EQ(transport_->connections_opened(), 1u);
 }
 

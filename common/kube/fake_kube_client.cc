@@ -614,6 +614,7 @@ void FakeKubeClient::Get(const core::v1::ResourceKey& key, GetOptions options,
   request.verb = Verb::kGet;
   request.key = key;
   request.metadata_only = options.metadata_only;
+  request.impersonate = options.impersonate;
   Call(request,
        [this, key, options, done = std::move(done)](Fate fate) mutable {
          if (!fate.error.ok()) return done(fate.error);
@@ -663,13 +664,20 @@ void FakeKubeClient::Apply(const core::v1::ResourceKey& key, std::string body,
   request.body = body;
   request.force = options.force;
   request.dry_run = options.dry_run;
+  request.impersonate = options.impersonate;
+  request.merge_patch = options.merge_patch;
+  request.subresource = options.subresource;
   Call(std::move(request), [this, key, body = std::move(body),
                             options = std::move(options),
                             done = std::move(done)](Fate fate) mutable {
     if (!fate.error.ok() && !fate.lose_answer) return done(fate.error);
     absl::StatusOr<ApplyResult> result;
     const absl::StatusOr<json> object = ParseKubeJson(body);
-    if (object.ok()) {
+    if (object.ok() && options.subresource == "status") {
+      result = ApplyStatusNow(key, *object, options);
+    } else if (object.ok() && options.merge_patch) {
+      result = MergeNow(key, *object, options);
+    } else if (object.ok()) {
       result = ApplyNow(key, *object, options);
     } else {
       result = Refuse(
@@ -688,6 +696,7 @@ void FakeKubeClient::Delete(const core::v1::ResourceKey& key,
   request.key = key;
   request.uid = options.uid;
   request.dry_run = options.dry_run;
+  request.impersonate = options.impersonate;
   request.resource_version = options.resource_version;
   Call(request, [this, key, options = std::move(options),
                  done = std::move(done)](Fate fate) mutable {
@@ -1204,6 +1213,59 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyNow(
   } else if (!options.known_resource_version.empty() &&
              result.object.head.resource_version ==
                  options.known_resource_version) {
+    result.outcome = ApplyResult::Outcome::kUnchanged;
+  }
+  return result;
+}
+
+absl::StatusOr<ApplyResult> FakeKubeClient::ApplyStatusNow(
+    const core::v1::ResourceKey& key, const json& body,
+    const ApplyOptions& options) {
+  ASSIGN_OR_RETURN(const ObjectId id, Locate(key));
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) return Absent(id);
+  const std::string wanted_uid =
+      TextOr(Member(Member(body, "metadata"), "uid"));
+  const json& live = Member(found->second.object, "metadata");
+  if (!wanted_uid.empty() && wanted_uid != TextOr(Member(live, "uid"))) {
+    return Refuse(409, "Conflict", "uid mismatch");
+  }
+  ApplyResult result;
+  if (Member(found->second.object, "status") != Member(body, "status")) {
+    Stored next = found->second;
+    next.object["status"] = Member(body, "status");
+    Commit(id, std::move(next));
+  }
+  const Stored& now = objects_.at(id);
+  result.object = Answer(now.object, now.managers, !options.full_answer);
+  return result;
+}
+
+absl::StatusOr<ApplyResult> FakeKubeClient::MergeNow(
+    const core::v1::ResourceKey& key, const json& patch,
+    const ApplyOptions& options) {
+  ASSIGN_OR_RETURN(const ObjectId id, Locate(key));
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) return Absent(id);
+  const json& wanted = Member(patch, "metadata");
+  const json& live = Member(found->second.object, "metadata");
+  for (const char* const field : {"uid", "resourceVersion"}) {
+    const std::string text = TextOr(Member(wanted, field));
+    if (!text.empty() && text != TextOr(Member(live, field))) {
+      return Refuse(409, "Conflict",
+                    absl::StrCat("precondition failed: ", field));
+    }
+  }
+  const std::string before = TextOr(Member(live, "resourceVersion"));
+  RETURN_IF_ERROR(EditAs(options.field_manager, key,
+                         [&patch](json& object) { object.merge_patch(patch); }));
+  ApplyResult result;
+  const auto edited = objects_.find(id);
+  // The last finalizer went, and the object with it.
+  if (edited == objects_.end()) return result;
+  result.object = Answer(edited->second.object, edited->second.managers,
+                         !options.full_answer);
+  if (result.object.head.resource_version == before) {
     result.outcome = ApplyResult::Outcome::kUnchanged;
   }
   return result;

@@ -64,6 +64,9 @@ class FakeKubeClient : public KubeClient {
     std::string uid;  // kDelete: the precondition.
     std::string label_selector;
     std::string resource_version;  // kWatch: resumed from.
+    std::string impersonate;
+    bool merge_patch = false;  // kApply.
+    std::string subresource;   // kApply.
   };
 
   explicit FakeKubeClient(Loop& loop);
@@ -207,6 +210,13 @@ class FakeKubeClient : public KubeClient {
   absl::StatusOr<ObjectId> Locate(const core::v1::ResourceKey& key) const;
   absl::StatusOr<ApplyResult> ApplyNow(const core::v1::ResourceKey& key,
                                        const nlohmann::json& body,
+                                       const ApplyOptions& options);
+  // Server-side apply of `body.status` alone, taken as one leaf.
+  absl::StatusOr<ApplyResult> ApplyStatusNow(const core::v1::ResourceKey& key,
+                                             const nlohmann::json& body,
+                                             const ApplyOptions& options);
+  absl::StatusOr<ApplyResult> MergeNow(const core::v1::ResourceKey& key,
+                                       const nlohmann::json& patch,
                                        const ApplyOptions& options);
   absl::StatusOr<DeleteResult> DeleteNow(const core::v1::ResourceKey& key,
                                          const DeleteOptions& options);

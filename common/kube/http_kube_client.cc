@@ -753,7 +753,7 @@ absl::StatusOr<std::string> HttpKubeClient::PathOf(
 
 void HttpKubeClient::Get(const core::v1::ResourceKey& key, GetOptions options,
                          Done<KubeObject> done) {
-  WhenDiscovered([this, key, options,
+  WhenDiscovered([this, key, options = std::move(options),
                   done = std::move(done)](absl::Status status) mutable {
     absl::StatusOr<std::string> path =
         status.ok() ? PathOf(key.group(), key.version(), key.kind(),
@@ -763,6 +763,7 @@ void HttpKubeClient::Get(const core::v1::ResourceKey& key, GetOptions options,
     HttpRequest request;
     request.target = *std::move(path);
     request.accept = std::string(options.metadata_only ? kMetadata : kJson);
+    request.impersonate = std::move(options.impersonate);
     request.timeout = options_.request_timeout;
     request.max_answer_bytes = options_.max_object_bytes;
     Send(std::move(request),
@@ -814,11 +815,19 @@ void HttpKubeClient::Apply(const core::v1::ResourceKey& key, std::string body,
     HttpRequest request;
     request.method = "PATCH";
     request.target = *std::move(path);
+    if (!options.subresource.empty()) {
+      absl::StrAppend(&request.target, "/", options.subresource);
+    }
     AddParameter("fieldManager", options.field_manager, &request.target);
-    if (options.force) AddParameter("force", "true", &request.target);
+    if (options.force && !options.merge_patch) {
+      AddParameter("force", "true", &request.target);
+    }
     if (options.dry_run) AddParameter("dryRun", "All", &request.target);
     request.accept = std::string(options.full_answer ? kJson : kMetadata);
-    request.content_type = "application/apply-patch+yaml";
+    request.content_type = options.merge_patch
+                               ? "application/merge-patch+json"
+                               : "application/apply-patch+yaml";
+    request.impersonate = std::move(options.impersonate);
     request.body = std::move(body);
     request.timeout = options_.request_timeout;
     request.max_answer_bytes = options_.max_object_bytes;
@@ -876,6 +885,7 @@ void HttpKubeClient::Delete(const core::v1::ResourceKey& key,
     request.accept = std::string(kJson);
     request.content_type = std::string(kJson);
     request.body = CanonicalJson(body);
+    request.impersonate = std::move(options.impersonate);
     request.timeout = options_.request_timeout;
     request.max_answer_bytes = options_.max_object_bytes;
     Send(std::move(request),

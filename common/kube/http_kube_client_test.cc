@@ -371,6 +371,20 @@ TEST_F(HttpKubeClientTest, ApplyIsAPatchAndSaysWhatHappened) {
   EXPECT_THAT(Apply(), StatusIs(absl::StatusCode::kInternal));
 }
 
+TEST_F(HttpKubeClientTest, AMergePatchActsAsTheUserAndForcesNothing) {
+  ApplyOptions options;
+  options.merge_patch = true;
+  options.impersonate = "system:serviceaccount:ns:x";
+  answers_.push_back(Answer(200, R"({"metadata":{"name":"a:b"}})"));
+
+  ASSERT_THAT(Apply(options), IsOk());
+
+  EXPECT_EQ(last_.method, "PATCH");
+  EXPECT_EQ(last_.content_type, "application/merge-patch+json");
+  EXPECT_EQ(last_.impersonate, "system:serviceaccount:ns:x");
+  EXPECT_THAT(last_.target, Not(HasSubstr("force")));
+}
+
 TEST_F(HttpKubeClientTest, DeleteCarriesItsPreconditions) {
   DeleteOptions options;
   options.uid = "u";

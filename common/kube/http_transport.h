@@ -35,6 +35,7 @@ struct HttpRequest {
   std::string accept;
   std::string content_type;   // Of `body`; empty: no body.
   std::string if_none_match;  // An ETag; empty: none.
+  std::string impersonate;    // User to act as; empty: oneself.
   std::string body;
   // From the call until the last byte, time in queues included.
   absl::Duration timeout = absl::Seconds(30);

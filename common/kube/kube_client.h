@@ -116,6 +116,9 @@ struct KubeObject {
 
 struct GetOptions {
   bool metadata_only = false;
+  // User to act as (Impersonate-User), such as "system:serviceaccount:ns:x";
+  // its groups follow from it. Empty: as oneself.
+  std::string impersonate;
 };
 
 // One kind, in one namespace or in all.
@@ -145,6 +148,15 @@ struct ApplyOptions {
   // Not sent: it is no precondition (put metadata.resourceVersion or
   // metadata.uid into the body for that).
   std::string known_resource_version;
+  // As in GetOptions.
+  std::string impersonate;
+  // The body is a JSON merge patch (RFC 7396) of an object that is there, and
+  // no server-side apply: it can take away what others own. `force` means
+  // nothing then, and NOT_FOUND comes when it is not there.
+  bool merge_patch = false;
+  // Such as "status": that part alone is written, and NOT_FOUND comes when the
+  // object is not there. Empty: all but such parts.
+  std::string subresource;
 };
 
 // Thread-compatible.
@@ -166,6 +178,7 @@ struct DeleteOptions {
   std::string resource_version;  // Precondition; empty: none.
   Propagation propagation = Propagation::kBackground;
   bool dry_run = false;
+  std::string impersonate;  // As in GetOptions.
 };
 
 // Thread-compatible.
