@@ -49,6 +49,8 @@ func main() {
 	// Dates are in UTC whatever the machine's zone is.
 	time.Local = time.UTC
 	runtime.GOMAXPROCS(2)
+	// Most memory is free again after each request: collect seldom.
+	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(int64(*maxMemory) << 20 / 10 * 8)
 	debug.SetMaxStack(128 << 20)
 	// A crash says why in one line.

@@ -49,9 +49,12 @@ func (r *objectReader) read(file, content, template string, crd bool) error {
 	return nil
 }
 
-// parse gives nil for a document with nothing in it.
-func (r *objectReader) parse(file string, doc document) (map[string]json.RawMessage, error) {
+// parse gives a document's JSON; nil for one with nothing in it.
+func (r *objectReader) parse(file string, doc document) (json.RawMessage, error) {
 	text := []byte(doc.text)
+	if isBlank(text) {
+		return nil, nil
+	}
 	encoded, err := yaml.YAMLToJSONStrict(text)
 	if err != nil && strings.Contains(err.Error(), duplicateKey) {
 		// Helm takes the last one. Keys that merge keys give are said to be
@@ -67,39 +70,49 @@ func (r *objectReader) parse(file string, doc document) (map[string]json.RawMess
 	if bytes.Equal(encoded, []byte("null")) {
 		return nil, nil
 	}
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(encoded, &object); err != nil {
+	if !bytes.HasPrefix(encoded, []byte("{")) {
 		return nil, problemAt(file, 0, "line %d of what the template renders to is not an object", doc.line)
 	}
-	return object, nil
+	return encoded, nil
 }
 
-func (r *objectReader) add(file string, object map[string]json.RawMessage, template string, crd bool) error {
+// isBlank says whether there are only spaces and comments.
+func isBlank(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' {
+			return false
+		}
+	}
+	return true
+}
+
+// add takes an object as compact JSON.
+func (r *objectReader) add(file string, object json.RawMessage, template string, crd bool) error {
 	var head struct {
-		Kind     string
+		Kind     string `json:"kind"`
 		Metadata struct {
-			Name        string
-			Annotations map[string]any
-		}
-		Items []json.RawMessage
+			Name        string         `json:"name"`
+			Annotations map[string]any `json:"annotations"`
+		} `json:"metadata"`
 	}
-	for field, into := range map[string]any{
-		"kind": &head.Kind, "metadata": &head.Metadata, "items": &head.Items,
-	} {
-		// A field of another type is the manifest builder's to refuse.
-		_ = json.Unmarshal(object[field], into)
-	}
-	if strings.HasSuffix(head.Kind, "List") && head.Metadata.Name == "" && head.Items != nil {
-		for _, item := range head.Items {
-			var inner map[string]json.RawMessage
-			if err := json.Unmarshal(item, &inner); err != nil || inner == nil {
-				return problemAt(file, 0, "an item of the %s is not an object", head.Kind)
-			}
-			if err := r.add(file, inner, template, crd); err != nil {
-				return err
-			}
+	// A field of another type is the manifest builder's to refuse.
+	_ = json.Unmarshal(object, &head)
+	if strings.HasSuffix(head.Kind, "List") && head.Metadata.Name == "" {
+		var list struct {
+			Items []json.RawMessage `json:"items"`
 		}
-		return nil
+		if json.Unmarshal(object, &list) == nil && list.Items != nil {
+			for _, item := range list.Items {
+				if !bytes.HasPrefix(item, []byte("{")) {
+					return problemAt(file, 0, "an item of the %s is not an object", head.Kind)
+				}
+				if err := r.add(file, item, template, crd); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
 	}
 
 	if raw, ok := head.Metadata.Annotations[hookLabel]; ok && !crd {
@@ -115,11 +128,7 @@ func (r *objectReader) add(file string, object map[string]json.RawMessage, templ
 	if len(r.objects) >= maxObjects {
 		return problemAt(file, 0, "the chart renders to more than %d objects", maxObjects)
 	}
-	encoded, err := json.Marshal(object)
-	if err != nil {
-		return problemAt(file, 0, "an object cannot be written as JSON")
-	}
-	r.objects = append(r.objects, &renderv1.RenderedObject{Json: encoded, SourceFile: file, Crd: crd})
+	r.objects = append(r.objects, &renderv1.RenderedObject{Json: object, SourceFile: file, Crd: crd})
 	return nil
 }
 
