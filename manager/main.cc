@@ -5,19 +5,28 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/env/posix/posix_clock.h"
 #include "common/env/posix/posix_random.h"
 #include "common/env/posix/posix_subprocess.h"
 #include "common/event/real_loop.h"
 #include "common/event/thread_worker_pool.h"
+#include "common/kube/kube_identity.h"
+#include "common/kube/kubeconfig.h"
 #include "common/log/log.h"
 #include "common/rpc/grpc_log.h"
+#include "common/status/status_macros.h"
 #include "common/version/version.h"
 #include "manager/manager_process.h"
 #include "manager/render/worker_path.h"
@@ -44,6 +53,51 @@ std::string FirstOf(const char* name, const char* other) {
   return "";
 }
 
+// Which cluster's objects are documents.
+struct ManagementFlags {
+  std::string kubeconfig;
+  std::string context;
+  bool in_cluster = false;
+};
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return absl::NotFoundError(
+        absl::StrCat(path, " cannot be read: does it exist, and may you?"));
+  }
+  std::string text((std::istreambuf_iterator<char>(file)),
+                   std::istreambuf_iterator<char>());
+  if (text.size() > (size_t{1} << 20)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is over 1 MiB"));
+  }
+  return text;
+}
+
+absl::StatusOr<std::optional<flotilla::KubeIdentity>> ManagementCluster(
+    const ManagementFlags& flags) {
+  if (flags.in_cluster) {
+    return flotilla::InClusterIdentity(Environment("KUBERNETES_SERVICE_HOST"),
+                                       Environment("KUBERNETES_SERVICE_PORT"),
+                                       flotilla::kServiceAccountDirectory,
+                                       ReadFile);
+  }
+  // Never the user's own by default: its objects would be taken.
+  if (flags.kubeconfig.empty()) return std::nullopt;
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.kubeconfig),
+                   _ << "--kubeconfig");
+  flotilla::KubeconfigOptions options;
+  options.context = flags.context;
+  options.file_name = flags.kubeconfig;
+  options.allow_files = true;
+  return flotilla::ParseKubeconfig(text, options, ReadFile);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -63,6 +117,20 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--listen", options.listen, "Address for agents")
       ->capture_default_str();
+  app.add_option("--agent-address", options.agent_address,
+                 "Where agents find that address, for "
+                 "ClusterRegistrationTokens (the same)");
+  ManagementFlags management;
+  CLI::Option* kubeconfig = app.add_option(
+      "--kubeconfig", management.kubeconfig,
+      "Kubeconfig of the cluster whose GitRepos and other objects of Fleet "
+      "are documents; none when absent");
+  app.add_option("--context", management.context,
+                 "Context in it (the current one)")
+      ->needs(kubeconfig);
+  app.add_flag("--in-cluster", management.in_cluster,
+               "That cluster is the one that the manager runs in")
+      ->excludes(kubeconfig);
   app.add_option("--admin-listen", options.admin_listen,
                  "Address for people; loopback only")
       ->capture_default_str();
@@ -85,6 +153,14 @@ int main(int argc, char** argv) {
                                     : flotilla::LogFormat::kText;
   flotilla::SetLogOptions(log);
   flotilla::RouteGrpcLog();
+
+  absl::StatusOr<std::optional<flotilla::KubeIdentity>> cluster =
+      ManagementCluster(management);
+  if (!cluster.ok()) {
+    std::cerr << "error: " << cluster.status().message() << "\n";
+    return EXIT_FAILURE;
+  }
+  options.management_cluster = *std::move(cluster);
 
   flotilla::RealLoop loop;
   // Before the first thread starts: threads inherit what is blocked.

@@ -12,6 +12,8 @@
 #include "common/crypto/private_file.h"
 #include "common/crypto/sealed_box.h"
 #include "common/http/http_server.h"
+#include "common/kube/curl_transport.h"
+#include "common/kube/http_kube_client.h"
 #include "common/log/log.h"
 #include "common/rpc/server.h"
 #include "common/status/status_macros.h"
@@ -22,6 +24,8 @@
 #include "manager/bundle/bundle_controller.h"
 #include "manager/documents/document_registry.h"
 #include "manager/documents/secret_seal.h"
+#include "manager/frontend/management_cluster.h"
+#include "manager/frontend/token_secrets.h"
 #include "manager/gitsync/fair_git_repository.h"
 #include "manager/gitsync/git_poller.h"
 #include "manager/gitsync/libgit2_repository.h"
@@ -142,6 +146,9 @@ struct ManagerProcess::Parts {
   std::optional<Enrolment> enrolment;
   std::optional<SessionHub> hub;
   std::optional<ReadModel> model;
+  std::unique_ptr<CurlTransport> management_transport;
+  std::optional<HttpKubeClient> management_client;
+  std::optional<ManagementCluster> management_cluster;
   std::optional<AgentService> agent_service;
   std::optional<AdminService> admin_service;
   std::unique_ptr<RpcServer> agent_server;
@@ -149,6 +156,7 @@ struct ManagerProcess::Parts {
   std::unique_ptr<HttpServer> webhook_server;
 
   void BuildStages(const ManagerOptions& options);
+  absl::Status ConnectManagementCluster(const ManagerOptions& options);
   absl::Status StartServers(const ManagerOptions& options);
 };
 
@@ -186,6 +194,14 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
   WorkerRendererOptions render_options;
   render_options.worker_path = options.render_worker;
   renderer.emplace(loop, world.subprocesses, render_options);
+  // Said now, not when the first chart comes.
+  workers.Submit<absl::Status>(
+      [&subprocesses = world.subprocesses, path = options.render_worker] {
+        return CheckRenderWorker(subprocesses, path);
+      },
+      [](const absl::Status& status) {
+        if (!status.ok()) FLOTILLA_LOG(WARNING) << status.message();
+      });
   rendering.emplace(loop, workers, *store,
                     FamilyWriter(*store, kRenderedFamily), *blobs, *renderer,
                     RenderControllerOptions{random_key});
@@ -220,6 +236,36 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
     return recorder->Rejection(cluster_id, bundle_id);
   };
   model.emplace(*store, world.clock, std::move(sources));
+}
+
+absl::Status ManagerProcess::Parts::ConnectManagementCluster(
+    const ManagerOptions& options) {
+  if (!options.management_cluster.has_value()) return absl::OkStatus();
+  CurlTransportOptions transport;
+  transport.user_agent = absl::StrCat("flotilla-manager/", kVersion);
+  ASSIGN_OR_RETURN(management_transport,
+                   CurlTransport::Create(*options.management_cluster,
+                                         transport, world.loop));
+  management_client.emplace(*management_transport, world.loop,
+                            HttpKubeClientOptions());
+  ManagementCluster::Options front;
+  front.agent_address =
+      options.agent_address.empty() ? options.listen : options.agent_address;
+  front.notice = [](const std::string& text) { FLOTILLA_LOG(INFO) << text; };
+  front.mint = [this](MintRequest request, auto done) {
+    Enrolment::TokenRequest token;
+    token.workspace = std::move(request.workspace);
+    token.name = std::move(request.name);
+    token.labels = std::move(request.labels);
+    token.ttl = request.ttl;
+    enrolment->CreateToken(std::move(token), std::move(done));
+  };
+  management_cluster.emplace(
+      ManagementCluster::Collaborators{world.loop, world.workers, world.clock,
+                                       world.random, *store, *documents,
+                                       *management_client},
+      std::move(front));
+  return absl::OkStatus();
 }
 
 absl::Status ManagerProcess::Parts::StartServers(
@@ -300,6 +346,7 @@ absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
                                              world.random, dir + "/git",
                                              git_options));
   parts->BuildStages(options);
+  RETURN_IF_ERROR(parts->ConnectManagementCluster(options));
   RETURN_IF_ERROR(parts->StartServers(options));
   return std::unique_ptr<ManagerProcess>(
       new ManagerProcess(std::move(parts)));

@@ -11,6 +11,7 @@
 #define FLOTILLA_MANAGER_MANAGER_PROCESS_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/functional/any_invocable.h"
@@ -20,6 +21,7 @@
 #include "common/env/subprocess.h"
 #include "common/event/loop.h"
 #include "common/event/worker_pool.h"
+#include "common/kube/kube_identity.h"
 #include "manager/gitsync/git_proxy.h"
 
 namespace flotilla::manager {
@@ -29,12 +31,17 @@ struct ManagerOptions {
   std::string data_dir;
   // Of the agents' listener; port 0 takes a free one.
   std::string listen = "127.0.0.1:7443";
+  // Where agents find that listener, for the Secrets of
+  // ClusterRegistrationTokens; empty: `listen`.
+  std::string agent_address;
   // Of the admin listener; loopback only.
   std::string admin_listen = "127.0.0.1:7444";
   // Of the listener for webhooks over plain HTTP; empty: there is none.
   std::string webhook_listen;
   // Between the manager and Git servers.
   ProxySettings proxy;
+  // The cluster whose Fleet objects are documents; absent: there is none.
+  std::optional<KubeIdentity> management_cluster;
   // The render worker's program.
   std::string render_worker;
 };

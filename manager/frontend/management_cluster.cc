@@ -142,13 +142,17 @@ ManagementCluster::ManagementCluster(Collaborators collaborators,
             if (!loaded_) MarkAll();
             loaded_ = true;
           }) {
-  c_.status.Listen([this](const StatusSubject& subject) {
-    status_writer_.Want(subject.kind, subject.workspace, subject.name);
-  });
+  if (c_.status != nullptr) {
+    c_.status->Listen([this](const StatusSubject& subject) {
+      status_writer_.Want(subject.kind, subject.workspace, subject.name);
+    });
+  }
   connect_timer_->Arm(absl::ZeroDuration());
 }
 
-ManagementCluster::~ManagementCluster() { c_.status.Listen(nullptr); }
+ManagementCluster::~ManagementCluster() {
+  if (c_.status != nullptr) c_.status->Listen(nullptr);
+}
 
 void ManagementCluster::Notice(const std::string& text) const {
   if (options_.notice != nullptr) options_.notice(text);
@@ -916,8 +920,11 @@ std::optional<json> ManagementCluster::PlanStatusOf(
   if (!item.ever_judged) return std::nullopt;
   json known;
   if (kind->has_source && document.ours) {
-    if (!c_.status.ready()) return std::nullopt;
-    known = c_.status.StatusOf({subject.kind, subject.ns, subject.name});
+    known = json::object();
+    if (c_.status != nullptr) {
+      if (!c_.status->ready()) return std::nullopt;
+      known = c_.status->StatusOf({subject.kind, subject.ns, subject.name});
+    }
   } else if (subject.kind == kToken) {
     known = item.token_status;
     if (known.is_null() && item.verdict.refusal.empty()) return std::nullopt;

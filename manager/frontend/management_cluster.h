@@ -56,9 +56,10 @@ class ManagementCluster : private ObjectWatch::Listener {
     Random& random;
     Store& store;
     DocumentRegistry& registry;
-    // The front end is its one listener.
-    StatusSource& status;
     KubeClient& client;
+    // The front end is its one listener. Null: objects are told whether they
+    // were taken, and no more.
+    StatusSource* status = nullptr;
   };
   struct Options {
     // Where agents find the manager.

@@ -134,7 +134,7 @@ class ManagementClusterTest : public ::testing::Test {
     };
     frontend_ = std::make_unique<ManagementCluster>(
         ManagementCluster::Collaborators{loop_, workers_, clock_, random_,
-                                         store_, *registry_, source_, kube_},
+                                         store_, *registry_, kube_, &source_},
         std::move(options));
     Settle();
   }
