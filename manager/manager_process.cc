@@ -202,14 +202,6 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
       [](const absl::Status& status) {
         if (!status.ok()) FLOTILLA_LOG(WARNING) << status.message();
       });
-  // Said now, not when the first chart comes.
-  workers.Submit<absl::Status>(
-      [&subprocesses = world.subprocesses, path = options.render_worker] {
-        return CheckRenderWorker(subprocesses, path);
-      },
-      [](const absl::Status& status) {
-        if (!status.ok()) FLOTILLA_LOG(WARNING) << status.message();
-      });
   rendering.emplace(loop, workers, *store,
                     FamilyWriter(*store, kRenderedFamily), *blobs, *renderer,
                     RenderControllerOptions{random_key});
