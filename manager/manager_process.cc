@@ -199,8 +199,8 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
       [&subprocesses = world.subprocesses, path = options.render_worker] {
         return CheckRenderWorker(subprocesses, path);
       },
-      [](const absl::Status& status) {
-        if (!status.ok()) FLOTILLA_LOG(WARNING) << status.message();
+      [](const absl::Status& checked) {
+        if (!checked.ok()) FLOTILLA_LOG(WARNING) << checked.message();
       });
   rendering.emplace(loop, workers, *store,
                     FamilyWriter(*store, kRenderedFamily), *blobs, *renderer,
@@ -295,7 +295,7 @@ absl::Status ManagerProcess::Parts::StartServers(
         webhook_server,
         HttpServer::Start(
             world.loop, hooks,
-            [this](HttpRequest request, HttpServer::Respond respond) {
+            [this](HttpServerRequest request, HttpServer::Respond respond) {
               HttpResponse response;
               if (request.method == "POST") {
                 WebhookAnswer answer =

@@ -149,7 +149,7 @@ void Refuse(httplib::Response& response, int status, absl::string_view text) {
 
 }  // namespace
 
-absl::string_view HttpRequest::Header(absl::string_view name) const {
+absl::string_view HttpServerRequest::Header(absl::string_view name) const {
   for (const auto& [key, value] : headers) {
     if (key == name) return value;
   }
@@ -247,7 +247,7 @@ class HttpServer::Server : public httplib::Server {
 
   void Answer(const httplib::Request& request, std::string body,
               httplib::Response& response) {
-    HttpRequest out;
+    HttpServerRequest out;
     out.method = request.method;
     out.path = request.path;
     for (const auto& [name, value] : request.headers) {

@@ -23,7 +23,7 @@
 
 namespace flotilla {
 
-struct HttpRequest {
+struct HttpServerRequest {
   std::string method;
   std::string path;  // Without the query.
   // Names in lower case, in the order of their names.
@@ -59,7 +59,7 @@ class HttpServer {
   // Runs on the loop for each request of method GET, HEAD or POST. `respond`
   // may be called later, from any thread, once; when it is not, the client
   // gets 503.
-  using Handler = absl::AnyInvocable<void(HttpRequest, Respond)>;
+  using Handler = absl::AnyInvocable<void(HttpServerRequest, Respond)>;
 
   // `loop` must outlive it. INVALID_ARGUMENT for an address that is none,
   // UNAVAILABLE when it cannot be listened on.

@@ -43,7 +43,7 @@ class HttpServerTest : public ::testing::Test {
   void Start() {
     auto server = HttpServer::Start(
         loop_, options_,
-        [this](HttpRequest request, HttpServer::Respond respond) {
+        [this](HttpServerRequest request, HttpServer::Respond respond) {
           if (silent_) return;
           respond({201, "text/x",
                    absl::StrCat(request.method, " ", request.path, " ",
