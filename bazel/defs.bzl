@@ -116,3 +116,45 @@ def flotilla_cc_binary(name, copts = [], **kwargs):
         copts = FLOTILLA_COPTS + copts,
         **kwargs
     )
+
+def flotilla_fuzz_test(name, deps = [], seeds = [], runs = 20000, max_seconds = 10, copts = [], args = [], data = [], size = "small", **kwargs):
+    """A bounded fuzz run as a test, and the same target for libFuzzer.
+
+    The source defines LLVMFuzzerTestOneInput(). The test feeds it the seeds and
+    mutations of them, the same ones each time, until `runs` or `max_seconds`.
+    FLOTILLA_FUZZ_SEED and FLOTILLA_FUZZ_RUNS in --test_env change that. An
+    input that crashes, or takes more than ten seconds, is printed, and kept in
+    the test's outputs. With --config=fuzz it is built for libFuzzer:
+      bazel build --config=fuzz //x:y && bazel-bin/x/y -max_total_time=60 DIR
+
+    Args:
+      name: the file stem of the test.
+      deps: what the source includes.
+      seeds: files to begin with.
+      runs: how many inputs, at most.
+      max_seconds: how long, at most.
+      copts: more compiler options.
+      args: more arguments, such as --token=TEXT for a text worth inserting.
+      data: as for cc_test.
+      size: as for cc_test.
+      **kwargs: as for cc_test.
+    """
+    native.cc_test(
+        name = name,
+        size = size,
+        args = [
+            "--runs=%d" % runs,
+            "--max_seconds=%d" % max_seconds,
+        ] + args + ["$(locations %s)" % seed for seed in seeds],
+        copts = FLOTILLA_COPTS + copts,
+        data = data + seeds,
+        deps = deps + select({
+            "//bazel:libfuzzer": [],
+            "//conditions:default": ["//common/fuzz:fuzz_driver"],
+        }),
+        linkopts = select({
+            "//bazel:libfuzzer": ["-fsanitize=fuzzer"],
+            "//conditions:default": [],
+        }),
+        **kwargs
+    )

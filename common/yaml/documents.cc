@@ -84,8 +84,13 @@ absl::StatusOr<std::vector<YamlDocument>> ReadYaml(const std::string& text,
   } catch (const yaml::Abort& abort) {
     return abort.status;
   } catch (const YAML::Exception& error) {
-    if (error.mark.is_null()) return Invalid(0, 0, error.msg);
-    return Invalid(error.mark.line + 1, error.mark.column + 1, error.msg);
+    // The only text of its that quotes the document.
+    constexpr absl::string_view kEscape = "unknown escape character";
+    const std::string message(absl::StartsWith(error.msg, kEscape)
+                                  ? kEscape
+                                  : absl::string_view(error.msg));
+    if (error.mark.is_null()) return Invalid(0, 0, message);
+    return Invalid(error.mark.line + 1, error.mark.column + 1, message);
   } catch (const std::exception& error) {
     // Out of memory and the like: the text of the exception says nothing.
     return absl::ResourceExhaustedError("the text cannot be read as YAML");

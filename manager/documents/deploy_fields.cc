@@ -195,8 +195,8 @@ void ReadComparePatch(FieldReader& reader, core::v1::ComparePatch& patch) {
     if (!pointer.empty() && pointer.front() != '/') {
       reader.Error("jsonPointers",
                    absl::StrCat("\"", ShownText(pointer),
-                                "\" is not a JSON pointer; write it with \"/\" "
-                                "before each part, such as \"/spec/replicas\""));
+                                "\" is not a JSON pointer; write \"/\" before "
+                                "each part, such as \"/spec/replicas\""));
     }
     patch.add_json_pointers(std::move(pointer));
   }

@@ -9,7 +9,7 @@
 #include <set>
 #include <utility>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -381,16 +381,6 @@ void ReadDocument(FieldReader& root, absl::string_view default_workspace,
   root.Finish();
 }
 
-core::v1::Problem ProblemOf(const absl::Status& status,
-                            absl::string_view file) {
-  core::v1::Problem problem;
-  problem.set_code(absl::StatusCodeToString(status.code()));
-  problem.set_message(YamlErrorText(status));
-  problem.set_file(std::string(file));
-  problem.set_line(static_cast<uint32_t>(std::max(0, YamlErrorLine(status))));
-  return problem;
-}
-
 // Reads all files of one call.
 //
 // Thread-compatible.
@@ -403,7 +393,8 @@ class Reading {
     absl::StatusOr<std::vector<YamlDocument>> documents =
         ParseYamlDocuments(file.text);
     if (!documents.ok()) {
-      result_.errors.push_back(ProblemOf(documents.status(), file.name));
+      result_.errors.push_back(
+          YamlProblem(documents.status(), file.name, ""));
       return;
     }
     for (const YamlDocument& yaml : *documents) {

@@ -22,9 +22,9 @@ inline constexpr char kDefaultWorkspace[] = "fleet-default";
 inline constexpr char kLocalWorkspace[] = "fleet-local";
 
 struct ParsedDocument {
-  // Workspace, kind, name, labels, annotations and specification; nothing that the registry
-  // gives. `spec.secret.sealed` and the digests of `spec.bundle.resources` are
-  // empty.
+  // Workspace, kind, name, labels, annotations and specification; nothing that
+  // the registry gives. `spec.secret.sealed` and the digests of
+  // `spec.bundle.resources` are empty.
   storage::v1::Document document;
   // Of a Secret: what is to be sealed.
   storage::v1::SecretData secret_data;

@@ -20,6 +20,41 @@ using nlohmann::json;
 
 constexpr size_t kMaxShown = 80;
 constexpr size_t kMaxWord = 64;
+constexpr size_t kMaxPath = 1000;
+
+struct Character {
+  uint32_t code = 0xffffffff;  // Of what is not UTF-8.
+  size_t size = 1;
+};
+
+// `text` is not empty.
+Character CharacterAt(absl::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  if (first < 0x80) return {first, 1};
+  const size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < size) return {};
+  uint32_t code = first & (0xff >> (size + 1));
+  for (size_t i = 1; i < size; ++i) {
+    const auto next = static_cast<unsigned char>(text[i]);
+    if ((next & 0xc0) != 0x80) return {};
+    code = (code << 6) | (next & 0x3f);
+  }
+  const uint32_t least = size == 2 ? 0x80 : size == 3 ? 0x800 : 0x10000;
+  if (code < least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
+    return {};
+  }
+  return {code, size};
+}
+
+bool MayBeShown(uint32_t code) {
+  return code >= 0x20 && code <= 0x10ffff && !(code >= 0x7f && code < 0xa0) &&
+         code != 0xad && code != 0x61c && code != 0x180e && code != 0xfeff &&
+         !(code >= 0x200b && code <= 0x200f) &&
+         !(code >= 0x2028 && code <= 0x202e) &&
+         !(code >= 0x2060 && code <= 0x206f) &&
+         !(code >= 0xfff9 && code <= 0xfffb) &&
+         !(code >= 0xe0000 && code <= 0xe007f);
+}
 
 absl::string_view TypeName(const json& value) {
   switch (value.type()) {
@@ -104,24 +139,44 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
 
 }  // namespace
 
-std::string ShownText(absl::string_view text) {
+std::string CleanText(absl::string_view text) {
   std::string out;
-  for (const char c : text.substr(0, kMaxShown)) {
-    const auto u = static_cast<unsigned char>(c);
-    out.push_back(u < 0x20 || u == 0x7f ? '?' : c);
-  }
-  if (text.size() > kMaxShown) {
-    // Never half a character.
-    while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xc0) ==
-                               0x80) {
-      out.pop_back();
+  for (size_t at = 0; at < text.size();) {
+    const Character character = CharacterAt(text.substr(at));
+    if (MayBeShown(character.code)) {
+      absl::StrAppend(&out, text.substr(at, character.size));
+    } else {
+      out.push_back('?');
     }
-    if (!out.empty() && static_cast<unsigned char>(out.back()) >= 0xc0) {
-      out.pop_back();
-    }
-    out += "...";
+    at += character.size;
   }
   return out;
+}
+
+std::string ShownText(absl::string_view text) {
+  if (text.size() <= kMaxShown) return CleanText(text);
+  text = text.substr(0, kMaxShown);
+  // Never half a character.
+  while (!text.empty() &&
+         (static_cast<unsigned char>(text.back()) & 0xc0) == 0x80) {
+    text.remove_suffix(1);
+  }
+  if (!text.empty() && static_cast<unsigned char>(text.back()) >= 0xc0) {
+    text.remove_suffix(1);
+  }
+  return CleanText(text) + "...";
+}
+
+core::v1::Problem YamlProblem(const absl::Status& status,
+                              absl::string_view file,
+                              absl::string_view subject) {
+  core::v1::Problem problem;
+  problem.set_code(absl::StatusCodeToString(status.code()));
+  problem.set_message(CleanText(YamlErrorText(status)));
+  problem.set_subject(std::string(subject));
+  problem.set_file(std::string(file));
+  problem.set_line(static_cast<uint32_t>(std::max(0, YamlErrorLine(status))));
+  return problem;
 }
 
 std::string PathOfPointer(absl::string_view pointer) {
@@ -209,9 +264,12 @@ void ProblemLog::Add(std::vector<core::v1::Problem>& list,
     return;
   }
   problem.set_code(std::string(code));
-  const std::string path = PathOfPointer(pointer);
-  problem.set_message(path.empty() ? std::string(message)
-                                   : absl::StrCat(path, ": ", message));
+  std::string path = PathOfPointer(pointer);
+  if (path.size() > kMaxPath) {
+    path = absl::StrCat("...", path.substr(path.size() - kMaxPath));
+  }
+  problem.set_message(CleanText(
+      path.empty() ? std::string(message) : absl::StrCat(path, ": ", message)));
   problem.set_line(static_cast<uint32_t>(std::max(0, LineOf(pointer))));
 }
 

@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "common/yaml/documents.h"
 #include "flotilla/core/v1/core.pb.h"
@@ -151,8 +152,17 @@ class FieldReader {
 std::string NearestWord(absl::string_view word,
                         const std::vector<std::string>& known);
 
-// Text of a user for a message: cut, control characters replaced.
+// Text of a user for a message: cut, and what a terminal or a log may not get
+// (control characters, changes of direction, invisible characters, broken
+// UTF-8) replaced.
 std::string ShownText(absl::string_view text);
+// The same without the cut.
+std::string CleanText(absl::string_view text);
+
+// The problem that an error of common/yaml is.
+core::v1::Problem YamlProblem(const absl::Status& status,
+                              absl::string_view file,
+                              absl::string_view subject);
 
 // "/spec/targets/0/name" becomes "spec.targets[0].name"; "" stays.
 std::string PathOfPointer(absl::string_view pointer);

@@ -187,6 +187,10 @@ TEST(FieldReader, RefusesANumberOfMoreThan32Bits) {
 TEST(FieldReader, KeepsControlCharactersOutOfMessages) {
   EXPECT_EQ(ShownText("a\x1b[31mb\n"), "a?[31mb?");
   EXPECT_EQ(ShownText(std::string(100, 'x')).size(), 83);
+  EXPECT_EQ(CleanText("\xc3\xbc\xe2\x80\xae\xc2\x9b\xff\xe2\x80\x8b"),
+            "\xc3\xbc????");
+  EXPECT_EQ(CleanText("\xed\xa0\x80\xf0\x9f\x98\x80\xc0\xaf"),
+            "???\xf0\x9f\x98\x80??");
 }
 
 TEST(FieldReader, EndsAFloodOfProblems) {

@@ -2,10 +2,8 @@
 
 #include "manager/documents/fleet_yaml.h"
 
-#include <algorithm>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/yaml/documents.h"
 #include "manager/documents/bundle_fields.h"
@@ -71,13 +69,7 @@ FleetYaml ParseFleetYaml(absl::string_view text, absl::string_view file,
   FleetYaml result;
   absl::StatusOr<YamlDocument> document = ParseYaml(text, FleetYamlLimits());
   if (!document.ok()) {
-    core::v1::Problem& problem = result.errors.emplace_back();
-    problem.set_code(absl::StatusCodeToString(document.status().code()));
-    problem.set_message(YamlErrorText(document.status()));
-    problem.set_subject(std::string(subject));
-    problem.set_file(std::string(file));
-    problem.set_line(
-        static_cast<uint32_t>(std::max(0, YamlErrorLine(document.status()))));
+    result.errors.push_back(YamlProblem(document.status(), file, subject));
     return result;
   }
   ProblemLog log(std::string(file), std::string(subject), &*document);

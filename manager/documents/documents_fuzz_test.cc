@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Any text at all as a file of documents: problems are bounded and free of
+// control characters, and what is accepted is whole.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "flotilla/core/v1/core.pb.h"
+#include "manager/documents/documents.h"
+
+namespace {
+
+void Check(bool condition, const std::string& what) {
+  if (condition) return;
+  fprintf(stderr, "fuzz: %s\n", what.c_str());
+  abort();
+}
+
+void CheckProblems(const std::vector<flotilla::core::v1::Problem>& problems) {
+  for (const flotilla::core::v1::Problem& problem : problems) {
+    Check(problem.message().size() <= 4096, "a long message");
+    for (const char c : problem.message() + problem.subject()) {
+      const auto u = static_cast<unsigned char>(c);
+      Check(u >= 0x20 && u != 0x7f, problem.message());
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const flotilla::manager::ParsedDocuments parsed =
+      flotilla::manager::ParseDocuments(
+          {{"f.yaml", std::string(reinterpret_cast<const char*>(data), size)}},
+          "");
+  CheckProblems(parsed.errors);
+  CheckProblems(parsed.warnings);
+  for (const flotilla::manager::ParsedDocument& one : parsed.documents) {
+    Check(!one.document.name().empty() && !one.document.workspace().empty(),
+          "no name");
+    Check(flotilla::manager::CanonicalKind(one.document.kind()) ==
+              one.document.kind(),
+          "kind");
+    if (one.document.has_bundle()) {
+      Check(static_cast<int>(one.contents.size()) ==
+                one.document.bundle().resources_size(),
+            "contents");
+    }
+    std::string bytes;
+    Check(one.document.SerializeToString(&bytes), "invalid UTF-8");
+  }
+  return 0;
+}
