@@ -441,7 +441,11 @@ func (b *kustomizeBundle) checkFile(dir, file, field string, item *yamlv3.Node, 
 	case !ok && isRemote(name):
 		return remoteProblem(file, field, item)
 	case !ok:
-		return bundleProblem(file, item.Line, "%s names %s, and there is no such file in the bundle", field, name)
+		kind := "file"
+		if field == "resources" || field == "bases" {
+			kind = "file or folder"
+		}
+		return bundleProblem(file, item.Line, "%s names %s, and there is no such %s in the bundle", field, name, kind)
 	case dir != "" && !strings.HasPrefix(target, dir+"/"):
 		return bundleProblem(file, item.Line,
 			"%s names %s, which lies outside of the kustomization's folder: Kustomize uses files in or below it only; make the other folder a base, or move the file", field, name)

@@ -154,7 +154,7 @@ func TestKustomizeRefusesAndSaysWhere(t *testing.T) {
 			"b/kustomization.yaml", 2, "nothing is fetched"},
 		"helm charts":     {"", map[string]string{"kustomization.yaml": "\nhelmCharts:\n- name: x\n"}, "kustomization.yaml", 2, "helmCharts is not done"},
 		"helm generator":  {"", map[string]string{"kustomization.yaml": "helmChartInflationGenerator:\n- chartName: x\n"}, "kustomization.yaml", 1, "is not done"},
-		"no such file":    {"", map[string]string{"kustomization.yaml": "resources:\n- a.yaml\n- b.yaml\n", "a.yaml": named("a")}, "kustomization.yaml", 3, "names b.yaml, and there is no such file"},
+		"no such file":    {"", map[string]string{"kustomization.yaml": "resources:\n- a.yaml\n- b.yaml\n", "a.yaml": named("a")}, "kustomization.yaml", 3, "names b.yaml, and there is no such file or folder"},
 		"no such patch":   {"", map[string]string{"kustomization.yaml": "patches:\n- path: p.yaml\n"}, "kustomization.yaml", 2, "names p.yaml"},
 		"no such env":     {"", map[string]string{"kustomization.yaml": "secretGenerator:\n- name: x\n  envs: [e.env]\n"}, "kustomization.yaml", 3, "names e.env"},
 		"no such content": {"", map[string]string{"kustomization.yaml": "configMapGenerator:\n- name: x\n  files: [a=b.txt]\n"}, "kustomization.yaml", 3, "names b.txt"},

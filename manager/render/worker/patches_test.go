@@ -12,13 +12,16 @@ import (
 func TestPatchesObjects(t *testing.T) {
 	deployment := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a","generation":9007199254740993},"spec":{"template":{"spec":{"containers":[{"name":"x","image":"x:1"},{"name":"y","image":"y:1"}]}}}}`
 	custom := `{"apiVersion":"example.com/v1","kind":"Thing","spec":{"list":[{"name":"x"}],"n":9007199254740993,"old":1}}`
+	list := `[{"op":"test","path":"/spec/old","value":1},{"op":"replace","path":"/spec/list/0/name","value":"z"},{"op":"remove","path":"/spec/old"},{"op":"add","path":"/spec/a~1b","value":[1]}]`
 	response := mustRender(t, &renderv1.RenderRequest{Patches: []*renderv1.Patch{
 		{OriginalJson: []byte(deployment), PatchJson: []byte(`{"spec":{"replicas":3,"template":{"spec":{"containers":[{"name":"y","image":"y:2"}]}}}}`)},
 		{OriginalJson: []byte(custom), PatchJson: []byte(`{"spec":{"list":[{"name":"y"}],"old":null}}`)},
+		{OriginalJson: []byte(custom), PatchJson: []byte(list)},
 	}})
 	want := []string{
 		`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"generation":9007199254740993,"name":"a"},"spec":{"replicas":3,"template":{"spec":{"containers":[{"image":"x:1","name":"x"},{"image":"y:2","name":"y"}]}}}}`,
 		`{"apiVersion":"example.com/v1","kind":"Thing","spec":{"list":[{"name":"y"}],"n":9007199254740993}}`,
+		`{"apiVersion":"example.com/v1","kind":"Thing","spec":{"a/b":[1],"list":[{"name":"z"}],"n":9007199254740993}}`,
 	}
 	for i := range want {
 		if got := string(response.Patched[i]); got != want[i] {
@@ -33,6 +36,10 @@ func TestErrorsOfPatchesNameThePatchAndNoValue(t *testing.T) {
 	for _, patch := range []string{
 		`[1]`, `"x"`, `{`,
 		`{"spec":{"containers":[{"image":"` + canary + `"}]}}`,
+		`[{"op":"replace","path":"/spec/none/0","value":"` + canary + `"}]`,
+		`[{"op":"test","path":"/spec","value":"` + canary + `"}]`,
+		`[{"op":"nothing","path":"/spec","value":"` + canary + `"}]`,
+		`[` + strings.Repeat(`{"op":"copy","from":"","path":"/a"},`, 40) + `{"op":"copy","from":"","path":"/a"}]`,
 		`{"spec":{"containers":[{"name":"x","$patch":"nothing","image":"` + canary + `"}]}}`,
 		`{"a":` + strings.Repeat("[", 100000) + strings.Repeat("]", 100000) + `}`,
 	} {

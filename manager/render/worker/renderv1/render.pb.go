@@ -59,7 +59,7 @@ type RenderRequest struct {
 	// With nothing else to do (no files, no kustomize) the answer is
 	// RenderResponse.values_json alone.
 	ValuesTemplate *ValuesTemplate `protobuf:"bytes,13,opt,name=values_template,json=valuesTemplate,proto3" json:"values_template,omitempty"`
-	// Strategic merge patches to do; the answer is RenderResponse.patched.
+	// Patches to do; the answer is RenderResponse.patched.
 	Patches []*Patch `protobuf:"bytes,14,rep,name=patches,proto3" json:"patches,omitempty"`
 	// `getHostByName` gives "" as in Helm; else it is an error, for there is no
 	// network.
@@ -371,7 +371,8 @@ func (x *ValuesTemplate) GetLabelsOnly() bool {
 	return false
 }
 
-// One strategic merge patch (spec.md 6.7).
+// One patch (spec.md 6.7): a map is a strategic merge patch, a list is a JSON
+// patch (RFC 6902).
 type Patch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The object, JSON.
