@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Turns a tree of files into bundles: which directories become one (spec 3.2),
-// which files belong to it (3.4), what its fleet.yaml says (2.1-2.3), and what
-// it is called (3.7). The same tree gives the same bundles. Reads through
-// FileTree only, so it blocks: use it from a WorkerPool.
+// Turns a tree of files into bundles: which directories become one (spec 3.2,
+// 3.3), which files belong to it (3.4), what its fleet.yaml says (2.1-2.3),
+// what it is called (3.7), and which charts it needs from elsewhere (3.8). The
+// same tree gives the same bundles. Reads through FileTree only, so it blocks:
+// use it from a WorkerPool.
 //
 // Every problem is found at once, with file and line. With one error nothing
 // of the tree may be released (3.10).
@@ -11,7 +12,8 @@
 // Better than Fleet on purpose: a path of a GitRepo that is not there is an
 // error, so that a typo deletes nothing; hidden YAML files make no bundle; a
 // .fleetignore counts for its own directory, not for neighbours whose name
-// begins alike.
+// begins alike; dependencies are fetched for charts that are used, not for
+// every Chart.yaml that lies about.
 
 #ifndef FLOTILLA_MANAGER_BUNDLE_BUNDLE_BUILDER_H_
 #define FLOTILLA_MANAGER_BUNDLE_BUNDLE_BUILDER_H_
@@ -20,13 +22,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
+#include "manager/bundle/chart_needs.h"
 #include "manager/documents/fleet_yaml.h"
 #include "manager/gitsync/file_tree.h"
 
@@ -39,6 +40,13 @@ struct BuildLimits {
   // Of files that are not in the cache.
   uint64_t max_read_bytes = 256 << 20;
   size_t max_bundles = 10000;
+  // Files and directories of all bundles together, nested ones counted for
+  // each bundle that ships them.
+  size_t max_entries = 2'000'000;
+
+  BundleSizeLimits bundle() const {
+    return {max_bundle_files, max_bundle_bytes};
+  }
 };
 
 struct ContentFile {
@@ -52,19 +60,34 @@ struct ContentFile {
   std::string digest;
 };
 
-// A directory, read. What it holds depends on the directory alone.
+// Where a bundle lies: its directory ("" is the root), and the file that stands
+// for fleet.yaml as GitRepo.spec.bundles names it, relative to the directory;
+// empty for fleet.yaml.
+using BundlePlace = std::pair<std::string, std::string>;
+
+// A directory, read. What it holds depends on the directory alone, and on what
+// `outside` names.
 struct BundleContent {
   std::string directory;  // "" is the root.
+  std::string options_file;  // As in BundlePlace.
   // Equal when nothing in the directory has changed; empty when not known.
   std::string fingerprint;
-  // With values files merged into the values.
+  // Paths outside the directory that were read, with a fingerprint each.
+  std::vector<std::pair<std::string, std::string>> outside;
+  // With values files merged into the values, and the root's chart inherited
+  // by targets (spec 2.3.1).
   FleetYaml yaml;
   // Sorted by name.
   std::vector<ContentFile> files;
+  // What is to be downloaded, in the order in which it is asked for.
+  std::vector<ChartNeed> charts;
+
+  BundlePlace place() const { return {directory, options_file}; }
 };
 
-// Contents of an earlier build by directory, digests filled in.
-using BundleCache = std::map<std::string, std::shared_ptr<const BundleContent>>;
+// Contents of an earlier build, digests filled in.
+using BundleCache =
+    std::map<BundlePlace, std::shared_ptr<const BundleContent>>;
 
 struct BuiltBundle {
   std::string name;
@@ -86,18 +109,6 @@ struct BuildResult {
 BuildResult BuildBundles(FileTree& tree, const storage::v1::Document& git_repo,
                          const BundleCache& cache = {},
                          const BuildLimits& limits = {});
-
-// The revision of a built bundle, its GitRepo's settings put in (spec 2.5).
-storage::v1::BundleRevision MakeRevision(const BuiltBundle& bundle,
-                                         const storage::v1::Document& git_repo);
-
-// The revision of a Bundle document. `read` gives the bytes of a file by its
-// name; used for values files.
-// Errors: INVALID_ARGUMENT for a values file that is absent or broken;
-// UNIMPLEMENTED for a chart that is not among the files.
-absl::StatusOr<storage::v1::BundleRevision> MakeDocumentRevision(
-    const storage::v1::Document& bundle,
-    absl::FunctionRef<absl::StatusOr<std::string>(const std::string&)> read);
 
 }  // namespace flotilla::manager
 

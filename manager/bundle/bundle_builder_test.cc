@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,6 +17,9 @@
 #include "flotilla/storage/v1/storage.pb.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "manager/bundle/bundle_name.h"
+#include "manager/bundle/bundle_revision.h"
+#include "manager/bundle/chart_needs.h"
 #include "manager/bundle/corpus.h"
 #include "manager/documents/documents.h"
 #include "manager/gitsync/directory_tree.h"
@@ -25,9 +29,14 @@
 namespace flotilla::manager {
 namespace {
 
+using storage::v1::HelmOptions;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
+using ::testing::Not;
+using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -263,11 +272,11 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Row{"helm:\n  chart: .\n", "a/fleet.yaml", 2, "has no Chart.yaml"},
         Row{"helm:\n  chart: nginx\n", "a/fleet.yaml", 2,
-            "charts from elsewhere are not supported yet"},
-        Row{"helm:\n  chart: oci://r/c\n", "a/fleet.yaml", 2,
-            "not supported yet"},
+            "a chart from elsewhere needs helm.repo"},
+        Row{"helm:\n  repo: https://r\n", "a/fleet.yaml", 2,
+            "helm.chart must name a chart"},
         Row{"helm:\n  chart: packed.tgz\n", "a/fleet.yaml", 2,
-            "packed charts are not supported yet"},
+            "unpack the chart"},
         Row{"helm:\n  chart: ../elsewhere\n", "a/fleet.yaml", 2,
             "must lie in the bundle's directory"},
         Row{"helm:\n  chart: ../../elsewhere\n", "a/fleet.yaml", 2, "leaves"},
@@ -345,7 +354,7 @@ TEST(BundleBuilder, ReadsOnlyWhatChanged) {
       BuildBundles(first, GitRepo({"a", "b", "c"}));
   BundleCache cache;
   for (const BuiltBundle& bundle : before.bundles) {
-    cache[bundle.content->directory] = bundle.content;
+    cache[bundle.content->place()] = bundle.content;
   }
   EXPECT_EQ(before.read_directories, 3);
 
@@ -425,9 +434,9 @@ TEST(BundleBuilder, MakesARevisionOfABundleDocument) {
       });
 
   ASSERT_THAT(revision, IsOk());
-  EXPECT_EQ(revision->options().helm().values_json(), R"({"a":2})");
-  EXPECT_EQ(revision->targets_size(), 1);
-  EXPECT_EQ(revision->customizations_size(), 0);
+  EXPECT_EQ(revision->revision.options().helm().values_json(), R"({"a":2})");
+  EXPECT_EQ(revision->revision.targets_size(), 1);
+  EXPECT_EQ(revision->revision.customizations_size(), 0);
   const auto read =
       [](const std::string&) -> absl::StatusOr<std::string> {
     return absl::NotFoundError("not there");
@@ -437,19 +446,29 @@ TEST(BundleBuilder, MakesARevisionOfABundleDocument) {
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not there")));
 }
 
-TEST(BundleBuilder, RefusesAChartThatABundleDocumentDoesNotCarry) {
+TEST(BundleBuilder, AsksForAChartThatABundleDocumentDoesNotCarry) {
   storage::v1::Document document;
-  document.mutable_bundle()->mutable_options()->mutable_helm()->set_chart(
-      "oci://registry/chart");
-
+  HelmOptions& helm =
+      *document.mutable_bundle()->mutable_options()->mutable_helm();
+  helm.set_chart("oci://registry/chart");
   const auto read =
       [](const std::string&) -> absl::StatusOr<std::string> {
     return absl::NotFoundError("not there");
   };
-  EXPECT_THAT(
-      MakeDocumentRevision(document, read),
-      StatusIs(absl::StatusCode::kUnimplemented,
-               HasSubstr("charts from elsewhere are not supported yet")));
+
+  const auto draft = MakeDocumentRevision(document, read);
+  ASSERT_THAT(draft, IsOk());
+  ASSERT_THAT(draft->needs, SizeIs(1));
+  EXPECT_EQ(draft->needs[0].chart, "oci://registry/chart");
+
+  document.mutable_bundle()->add_resources()->set_name(
+      absl::StrCat(draft->needs[0].prefix, "/Chart.yaml"));
+  EXPECT_THAT(MakeDocumentRevision(document, read)->needs, IsEmpty());
+
+  helm.set_chart("nowhere");
+  EXPECT_THAT(MakeDocumentRevision(document, read),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr("no Chart.yaml in spec.resources")));
 }
 
 TEST(BundleBuilder, GivesUpOnPatternsThatLinksMakeEndless) {
@@ -459,6 +478,359 @@ TEST(BundleBuilder, GivesUpOnPatternsThatLinksMakeEndless) {
       BuildBundles(tree, GitRepo({"*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*/*"}));
 
   EXPECT_THAT(result.errors, SizeIs(1));
+}
+
+storage::v1::Document Explicit(
+    const std::vector<std::pair<std::string, std::string>>& bundles) {
+  storage::v1::Document document = GitRepo();
+  for (const auto& [base, options] : bundles) {
+    auto* bundle = document.mutable_git_repo()->add_bundles();
+    bundle->set_base(base);
+    bundle->set_options(options);
+  }
+  return document;
+}
+
+TEST(BundleBuilder, MakesSeveralBundlesOfOneDirectoryAsListed) {
+  MemoryTree tree(Files{{"app/x.yaml", "x"},
+                        {"app/fleet.yaml", "namespace: none"},
+                        {"app/dev.yaml", "namespace: dev"},
+                        {"app/sub/prod.yaml", "namespace: prod"},
+                        {"opt/all.yaml", "namespace: all"},
+                        {"other/y.yaml", "y"}});
+  storage::v1::Document repo = Explicit({{"app", "dev.yaml"},
+                                         {"/app", "sub/prod.yaml"},
+                                         {"app", "../opt/all.yaml"},
+                                         {"app", ""}});
+  repo.mutable_git_repo()->add_paths("other");
+
+  const BuildResult result = BuildBundles(tree, repo);
+
+  EXPECT_THAT(result.errors, IsEmpty()) << DescribeProblems(result.errors);
+  std::map<std::string, std::string> namespaces;
+  for (const BuiltBundle& bundle : result.bundles) {
+    namespaces[bundle.name] = bundle.content->yaml.options.namespace_();
+  }
+  EXPECT_THAT(namespaces,
+              UnorderedElementsAre(Pair("repo-app-dev", "dev"),
+                                   Pair("repo-app-sub-prod", "prod"),
+                                   Pair("repo-opt-all", "all"),
+                                   Pair("repo-app", "none")));
+  // The options file and fleet.yaml are no files of the bundle.
+  EXPECT_THAT(FileNames(result.bundles[0]),
+              ElementsAre("dev.yaml", "sub/prod.yaml", "x.yaml"));
+  EXPECT_THAT(FileNames(result.bundles[1]),
+              ElementsAre("sub/prod.yaml", "x.yaml"));
+}
+
+TEST(BundleBuilder, SaysWhatIsWrongWithListedBundles) {
+  MemoryTree tree(Files{{"app/x.yaml", "x"}, {"app/a.yaml", ""}});
+  for (const auto& [bundles, words] :
+       std::vector<std::pair<std::vector<std::pair<std::string, std::string>>,
+                             std::string>>{
+           {{{"nope", ""}}, "take it out of spec.bundles"},
+           {{{"app/x.yaml", ""}}, "not a directory"},
+           {{{"app", "nope.yaml"}}, "options file \"nope.yaml\""},
+           {{{"app", "../../x.yaml"}}, "leaves"},
+           {{{"app", "a.yaml"}, {"/app", "a.yaml"}}, "twice"},
+           {{{"app", "a.yaml"}, {"app", "a.yml"}}, "a.yml"}}) {
+    const BuildResult result = BuildBundles(tree, Explicit(bundles));
+    ASSERT_THAT(result.errors, SizeIs(1)) << words;
+    EXPECT_THAT(result.errors[0].message(), HasSubstr(words));
+  }
+}
+
+TEST(BundleBuilder, NamesBothDirectoriesOfOneCutName) {
+  // Two paths whose names differ, given one name by hand, and the cut name of
+  // a long path written as the name of another.
+  const std::string deep = "long/" + std::string(60, 'x');
+  const BuildResult result =
+      Build({{deep + "/a.yaml", "a"},
+             {"b/fleet.yaml",
+              "name: " + ReleaseName("repo-long-" + std::string(60, 'x'))},
+             {"b/x.yaml", "x"}},
+            {deep, "b"});
+
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_THAT(result.errors[0].message(), HasSubstr("\"b\" and \"long/xxx"));
+}
+
+TEST(BundleBuilder, AsksForChartsFromElsewhere) {
+  const BuildResult result = Build({{"a/fleet.yaml", R"(
+helm:
+  repo: https://charts.example.com
+  chart: web
+  version: 1.x
+targetCustomizations:
+- clusterName: same
+  helm: {values: {a: 1}}
+- clusterName: newer
+  helm: {version: 2.0.0}
+- clusterName: other
+  helm: {repo: "oci://r/x", chart: "", version: "3"}
+- clusterName: none
+)"}},
+                                   {"a"});
+
+  ASSERT_THAT(result.errors, IsEmpty()) << DescribeProblems(result.errors);
+  ASSERT_THAT(result.bundles, SizeIs(1));
+  const auto& needs = result.bundles[0].content->charts;
+  ASSERT_THAT(needs, SizeIs(3));
+  EXPECT_EQ(needs[0].prefix,
+            ChartPrefix("web", "https://charts.example.com", "1.x"));
+  EXPECT_EQ(needs[0].directory, "a");
+  EXPECT_EQ(needs[0].file, "a/fleet.yaml");
+  EXPECT_EQ(needs[0].line, 4);
+  EXPECT_EQ(needs[1].version, "2.0.0");
+  EXPECT_EQ(needs[1].chart, "web");
+  EXPECT_EQ(needs[2].repo, "oci://r/x");
+  const auto& yaml = result.bundles[0].content->yaml;
+  EXPECT_EQ(yaml.customizations[0].options().helm().chart(), "web");
+  EXPECT_FALSE(yaml.customizations[3].options().has_helm());
+
+  // Attached, sorted, once each.
+  FetchedCharts fetched;
+  for (const ChartNeed& need : needs) {
+    FetchedChart& chart = fetched[ChartNeedKey(need)];
+    chart.version = need.version;
+    chart.files.emplace_back().set_name("Chart.yaml");
+  }
+  storage::v1::BundleRevision revision =
+      MakeRevision(result.bundles[0], GitRepo());
+  ASSERT_THAT(AttachCharts(needs, fetched, {}, revision), IsOk());
+  EXPECT_EQ(revision.charts_size(), 3);
+  EXPECT_EQ(revision.files_size(), 3);
+  EXPECT_THAT(AttachCharts(needs, {}, {}, revision),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  BundleSizeLimits tight;
+  tight.max_files = 2;
+  revision = MakeRevision(result.bundles[0], GitRepo());
+  EXPECT_THAT(AttachCharts(needs, fetched, tight, revision),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+}
+
+TEST(BundleBuilder, TellsAddressesFromDirectories) {
+  for (const char* address :
+       {"https://h/c.tgz", "oci://h/c", "git::ssh://h/r//c",
+        "github.com/o/r//c", "git@h:o/r"}) {
+    EXPECT_TRUE(IsChartAddress(address)) << address;
+  }
+  for (const char* path : {"c", "./c", "a/b@c:d", "github.com", ""}) {
+    EXPECT_FALSE(IsChartAddress(path)) << path;
+  }
+}
+
+constexpr char kChartWithDependencies[] = R"(apiVersion: v2
+name: app
+version: 1.0.0
+dependencies:
+- {name: db, version: ^1, repository: "https://charts.example.com"}
+- {name: cache, version: 1.0.0, repository: "https://charts.example.com"}
+- {name: lib, version: 1.0.0, repository: "file://../lib"}
+- {name: own, version: 1.0.0}
+)";
+
+TEST(BundleBuilder, AsksForDependenciesThatAreNotThere) {
+  Files files = {{"a/fleet.yaml", "helm: {chart: app}"},
+                 {"a/app/Chart.yaml", kChartWithDependencies},
+                 {"a/app/Chart.lock", "lock"},
+                 {"a/app/charts/cache-1.0.0.tgz", "x"},
+                 {"a/app/charts/own/Chart.yaml", "name: own"},
+                 {"a/unused/Chart.yaml", kChartWithDependencies},
+                 {"a/lib/Chart.yaml", "name: lib"},
+                 {"a/lib/templates/_h.tpl", "x"}};
+  const BuildResult result = Build(files, {"a"});
+
+  ASSERT_THAT(result.errors, IsEmpty()) << DescribeProblems(result.errors);
+  const BundleContent& content = *result.bundles[0].content;
+  ASSERT_THAT(content.charts, SizeIs(1));
+  const ChartNeed& need = content.charts[0];
+  EXPECT_EQ(need.prefix, "app");
+  EXPECT_EQ(need.file, "a/app/Chart.yaml");
+  EXPECT_THAT(need.chart_yaml, HasSubstr("db"));
+  EXPECT_THAT(need.chart_yaml, Not(HasSubstr("cache")));
+  EXPECT_EQ(need.chart_lock, "lock");
+  EXPECT_THAT(FileNames(result.bundles[0]),
+              IsSupersetOf({"app/charts/lib/Chart.yaml",
+                            "app/charts/lib/templates/_h.tpl"}));
+
+  files["a/fleet.yaml"] = "helm: {chart: app, disableDependencyUpdate: true}";
+  const BuildResult without = Build(files, {"a"});
+  EXPECT_THAT(without.bundles[0].content->charts, IsEmpty());
+  EXPECT_THAT(FileNames(without.bundles[0]),
+              Not(Contains("app/charts/lib/Chart.yaml")));
+}
+
+TEST(BundleBuilder, CopiesDependenciesOfDependencies) {
+  Files files = {
+      {"a/Chart.yaml",
+       "dependencies: [{name: one, repository: 'file://../libs/one'}]"},
+      {"libs/one/Chart.yaml",
+       "dependencies: [{name: two, repository: 'file://../two'}]"},
+      {"libs/two/Chart.yaml", "name: two"}};
+  const BuildResult good = Build(files, {"a"});
+  EXPECT_THAT(good.errors, IsEmpty()) << DescribeProblems(good.errors);
+  EXPECT_THAT(FileNames(good.bundles[0]),
+              ElementsAre("Chart.yaml", "charts/one/Chart.yaml",
+                          "charts/one/charts/two/Chart.yaml"));
+
+  files["libs/two/Chart.yaml"] =
+      "dependencies: [{name: one, repository: 'file://../one'}]";
+  const BuildResult circle = Build(files, {"a"});
+  ASSERT_THAT(circle.errors, SizeIs(1));
+  EXPECT_THAT(circle.errors[0].message(), HasSubstr("circle"));
+}
+
+TEST(BundleBuilder, ReadsAgainWhatChangedOutsideTheDirectory) {
+  Files files = {{"a/fleet.yaml", "helm: {chart: ., valuesFiles: [../v.yaml]}"},
+                 {"a/Chart.yaml", "name: a"},
+                 {"v.yaml", "x: 1"}};
+  MemoryTree first(files);
+  const BuildResult before = BuildBundles(first, GitRepo({"a"}));
+  ASSERT_THAT(before.errors, IsEmpty()) << DescribeProblems(before.errors);
+  const BundleCache cache = {
+      {before.bundles[0].content->place(), before.bundles[0].content}};
+  MemoryTree same(files);
+  EXPECT_EQ(BuildBundles(same, GitRepo({"a"}), cache).read_directories, 0);
+
+  files["v.yaml"] = "x: 2";
+  MemoryTree second(files);
+  const BuildResult after = BuildBundles(second, GitRepo({"a"}), cache);
+
+  EXPECT_EQ(after.read_directories, 1);
+  EXPECT_EQ(after.bundles[0].content->yaml.options.helm().values_json(),
+            R"({"x":2})");
+}
+
+TEST(BundleBuilder, LetsOverrideTargetsReplaceThoseOfTheGitRepo) {
+  Files files = {{"fleet.yaml",
+                  "overrideTargets: [{clusterName: a}]\n"
+                  "targetCustomizations: [{clusterName: b}]\n"},
+                 {"x.yaml", "x"}};
+  MemoryTree tree(files);
+  storage::v1::BundleRevision revision =
+      MakeRevision(BuildBundles(tree, GitRepo()).bundles[0], GitRepo());
+  ASSERT_EQ(revision.targets_size(), 1);
+  EXPECT_EQ(revision.targets(0).cluster_name(), "a");
+  EXPECT_EQ(revision.customizations_size(), 1);
+
+  // Without any, Fleet takes customizations as targets.
+  files["fleet.yaml"] =
+      "overrideTargets: []\ntargetCustomizations: [{clusterName: b}]\n";
+  MemoryTree empty(files);
+  revision = MakeRevision(BuildBundles(empty, GitRepo()).bundles[0], GitRepo());
+  ASSERT_EQ(revision.targets_size(), 1);
+  EXPECT_EQ(revision.targets(0).cluster_name(), "b");
+  EXPECT_EQ(revision.customizations_size(), 0);
+}
+
+TEST(BundleBuilder, FollowsThePrecedenceOfGitRepoAndFleetYaml) {
+  MemoryTree tree(Files{{"fleet.yaml",
+                         "serviceAccount: own\npaused: false\n"
+                         "keepResources: true\n"
+                         "annotations: {x: y}\n"
+                         "targetCustomizationMode: AllMatches\n"
+                         "dependsOn: [{name: base}]\n"
+                         "rolloutStrategy: {maxUnavailable: 10%}\n"
+                         "targetCustomizations:\n"
+                         "- {clusterName: x, serviceAccount: target}\n"},
+                        {"x.yaml", "x"}});
+  const BuildResult built = BuildBundles(tree, GitRepo());
+  ASSERT_THAT(built.errors, IsEmpty()) << DescribeProblems(built.errors);
+  storage::v1::Document repo = GitRepo();
+  storage::v1::BundleRevision plain = MakeRevision(built.bundles[0], repo);
+  EXPECT_EQ(plain.options().service_account(), "own");
+  EXPECT_TRUE(plain.options().keep_resources());
+  EXPECT_FALSE(plain.paused());
+  EXPECT_TRUE(plain.all_matches());
+  ASSERT_EQ(plain.depends_on_size(), 1);
+  EXPECT_EQ(plain.rollout().max_unavailable(), "10%");
+  ASSERT_EQ(plain.annotations_size(), 1);
+
+  auto& spec = *repo.mutable_git_repo();
+  spec.set_service_account("repo");
+  spec.set_paused(true);
+  spec.set_delete_namespace(true);
+  spec.set_force_sync_generation(7);
+  spec.set_correct_drift(storage::v1::TRI_STATE_TRUE);
+  spec.set_correct_drift_force(true);
+  const storage::v1::BundleRevision forced =
+      MakeRevision(built.bundles[0], repo);
+  EXPECT_EQ(forced.options().service_account(), "repo");
+  EXPECT_EQ(forced.customizations(0).options().service_account(), "target");
+  EXPECT_TRUE(forced.paused());
+  EXPECT_TRUE(forced.options().delete_namespace());
+  EXPECT_EQ(forced.options().force_sync_generation(), 7);
+  EXPECT_TRUE(forced.options().correct_drift_force());
+}
+
+TEST(BundleBuilder, SplitsTheTargetsOfABundleDocumentByPosition) {
+  storage::v1::Document document;
+  storage::v1::BundleSpec& spec = *document.mutable_bundle();
+  for (const char* name : {"c0", "c1", "t0"}) {
+    spec.add_targets()->set_name(name);
+  }
+  spec.set_paused(true);
+  const auto read =
+      [](const std::string&) -> absl::StatusOr<std::string> {
+    return absl::NotFoundError("not there");
+  };
+  EXPECT_EQ(MakeDocumentRevision(document, read)->revision.targets_size(), 3);
+
+  spec.add_target_restrictions()->set_name("r");
+  storage::v1::BundleRevision revision =
+      MakeDocumentRevision(document, read)->revision;
+  ASSERT_EQ(revision.customizations_size(), 2);
+  ASSERT_EQ(revision.targets_size(), 1);
+  EXPECT_EQ(revision.targets(0).name(), "t0");
+  EXPECT_EQ(revision.restrictions_size(), 1);
+  EXPECT_TRUE(revision.paused());
+
+  for (int i = 0; i < 5; ++i) spec.add_target_restrictions();
+  revision = MakeDocumentRevision(document, read)->revision;
+  EXPECT_EQ(revision.targets_size(), 3);
+  EXPECT_EQ(revision.customizations_size(), 0);
+}
+
+TEST(BundleBuilder, MakesARevisionOfAHelmOpAndItsChart) {
+  storage::v1::Document document;
+  document.set_kind("HelmOp");
+  document.set_name("op");
+  auto& spec = *document.mutable_helm_op();
+  auto& helm = *spec.mutable_bundle()->mutable_options()->mutable_helm();
+  helm.set_repo("https://r");
+  helm.set_chart("web");
+  helm.set_version("1.x");
+  helm.add_values_files("values-prod.yaml");
+  storage::v1::ChartSource chart;
+  chart.set_version("1.2.3");
+  chart.add_files()->set_name("Chart.yaml");
+  const auto read =
+      [](const std::string& name) -> absl::StatusOr<std::string> {
+    if (name == "values-prod.yaml") return std::string("a: 1");
+    return absl::NotFoundError("not there");
+  };
+
+  const auto draft = MakeHelmOpRevision(document, chart, read);
+
+  ASSERT_THAT(draft, IsOk());
+  const storage::v1::BundleRevision& revision = draft->revision;
+  const std::string prefix = ChartPrefix("web", "https://r", "1.x");
+  ASSERT_EQ(revision.files_size(), 1);
+  EXPECT_EQ(revision.files(0).name(), prefix + "/Chart.yaml");
+  ASSERT_EQ(revision.charts_size(), 1);
+  EXPECT_EQ(revision.charts(0).resolved_version(), "1.2.3");
+  EXPECT_EQ(revision.options().helm().values_json(), R"({"a":1})");
+  ASSERT_EQ(revision.targets_size(), 1);
+  EXPECT_EQ(revision.targets(0).cluster_group(), "default");
+  ASSERT_EQ(revision.labels_size(), 1);
+  EXPECT_EQ(revision.labels(0).value(), "op");
+
+  auto& target = *spec.mutable_bundle()->add_targets();
+  target.mutable_options()->mutable_helm()->set_version("2");
+  EXPECT_THAT(MakeHelmOpRevision(document, chart, read),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("another chart")));
 }
 
 TEST(BundleBuilder, IgnoresFilesAsTheCorpusSays) {

@@ -45,8 +45,8 @@ class Merger {
 
   void WarnUnused(const OptionLines& lines) {
     Add(yaml_.warnings, "WARNING", file_, lines.values_files_key,
-        "helm.valuesFiles are not read, because helm.chart is not set (as in "
-        "Fleet); write \"chart: .\" when the chart is this directory");
+        "helm.valuesFiles are not read, because neither helm.chart nor "
+        "helm.repo is set (as in Fleet); write \"chart: .\" when the chart is this directory");
   }
 
  private:
@@ -100,7 +100,8 @@ void MergeValuesFiles(absl::string_view file, absl::string_view subject,
                       ReadValuesFile read, FleetYaml& yaml) {
   Merger merger(file, subject, read, yaml);
   if (yaml.options.has_helm() && yaml.options.helm().values_files_size() > 0) {
-    if (yaml.options.helm().chart().empty()) {
+    if (yaml.options.helm().chart().empty() &&
+        yaml.options.helm().repo().empty()) {
       merger.WarnUnused(yaml.lines);
     } else {
       merger.MergeInto(*yaml.options.mutable_helm(), yaml.lines);

@@ -2,7 +2,8 @@
 //
 // Merges the files that `helm.valuesFiles` names into the values of a bundle
 // (spec 2.3, rules 2 and 3): in order, on top of the inline values. The root's
-// are read only when `helm.chart` is set, as in Fleet; then it warns.
+// are read only when `helm.chart` or `helm.repo` is set, as in Fleet; else it
+// warns.
 
 #ifndef FLOTILLA_MANAGER_BUNDLE_VALUES_FILES_H_
 #define FLOTILLA_MANAGER_BUNDLE_VALUES_FILES_H_

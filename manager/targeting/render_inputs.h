@@ -14,6 +14,7 @@
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/bundle/bundle_builder.h"
+#include "manager/bundle/chart_needs.h"
 #include "manager/gitsync/file_tree.h"
 #include "manager/targeting/cluster_matcher.h"
 
@@ -25,7 +26,8 @@ struct BundleInput {
   std::string target_name;
   // Merged for the cluster.
   storage::v1::DeployOptions options;
-  // With their bytes; `digest` is empty.
+  // With their bytes, `digest` empty; those of downloads, which come last, the
+  // other way round.
   std::vector<ContentFile> files;
 };
 
@@ -33,6 +35,9 @@ struct RenderInputList {
   std::vector<BundleInput> bundles;  // Sorted by name.
   // Bundles that a customization keeps from the cluster (doNotDeploy).
   std::vector<std::string> not_deployed;
+  // Downloads that `charts` does not have: to render bundles with such, fetch
+  // these and read again.
+  std::vector<ChartNeed> needs;
   // Nothing is to be rendered when there is one.
   std::vector<core::v1::Problem> errors;
   std::vector<core::v1::Problem> warnings;
@@ -40,7 +45,8 @@ struct RenderInputList {
 
 // `repository` is the GitRepo's name, from which bundles get theirs.
 RenderInputList ReadRenderInputs(FileTree& tree, absl::string_view repository,
-                                 const TargetCluster& cluster);
+                                 const TargetCluster& cluster,
+                                 const FetchedCharts& charts = {});
 
 }  // namespace flotilla::manager
 

@@ -60,7 +60,7 @@ TEST(RenderInputs, NamesWhatIsKeptFromTheCluster) {
 }
 
 TEST(RenderInputs, GivesNothingWithAnError) {
-  MemoryTree tree({{"fleet.yaml", "paused: true"}, {"x.yaml", "x"}}, {});
+  MemoryTree tree({{"fleet.yaml", "paused: ["}, {"x.yaml", "x"}}, {});
 
   const RenderInputList inputs = ReadRenderInputs(tree, "repo", {});
 
