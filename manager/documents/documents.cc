@@ -501,6 +501,13 @@ std::string CanonicalKind(absl::string_view kind) {
   return "";
 }
 
+std::string ApiVersionOf(absl::string_view kind) {
+  for (const KindRow& row : Kinds()) {
+    if (kind == row.kind) return std::string(row.api);
+  }
+  return "";
+}
+
 std::string AcceptedKinds() {
   return absl::StrJoin(Kinds(), ", ", [](std::string* out, const KindRow& row) {
     out->append(row.kind);

@@ -58,6 +58,9 @@ ParsedDocuments ParseDocuments(const std::vector<NamedText>& files,
 // known.
 std::string CanonicalKind(absl::string_view kind);
 
+// apiVersion of a kind that CanonicalKind() gives; "" of others.
+std::string ApiVersionOf(absl::string_view kind);
+
 // Kinds that are accepted, for messages: "GitRepo, Cluster, ...".
 std::string AcceptedKinds();
 

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "flotilla/core/v1/core.pb.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "manager/documents/document_json.h"
 #include "manager/documents/documents.h"
 
 namespace {
@@ -29,6 +31,20 @@ void CheckProblems(const std::vector<flotilla::core::v1::Problem>& problems) {
       Check(u >= 0x20 && u != 0x7f, problem.message());
     }
   }
+}
+
+// What is written reads back as it was.
+void CheckRoundTrip(const flotilla::manager::ParsedDocument& one) {
+  const std::string yaml =
+      flotilla::manager::DocumentToYaml(one.document, &one.contents);
+  const flotilla::manager::ParsedDocuments again =
+      flotilla::manager::ParseDocuments({{"again.yaml", yaml}}, "");
+  Check(again.errors.empty(), yaml);
+  Check(again.documents.size() == 1, yaml);
+  Check(google::protobuf::util::MessageDifferencer::Equals(
+            again.documents[0].document, one.document) &&
+            again.documents[0].contents == one.contents,
+        yaml);
 }
 
 }  // namespace
@@ -51,6 +67,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                 one.document.bundle().resources_size(),
             "contents");
     }
+    if (!one.document.has_secret()) CheckRoundTrip(one);
     std::string bytes;
     Check(one.document.SerializeToString(&bytes), "invalid UTF-8");
   }

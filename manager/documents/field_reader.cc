@@ -153,6 +153,15 @@ std::string CleanText(absl::string_view text) {
   return out;
 }
 
+bool IsUtf8(absl::string_view bytes) {
+  for (size_t at = 0; at < bytes.size();) {
+    const Character character = CharacterAt(bytes.substr(at));
+    if (character.code > 0x10ffff) return false;
+    at += character.size;
+  }
+  return true;
+}
+
 std::string ShownText(absl::string_view text) {
   if (text.size() <= kMaxShown) return CleanText(text);
   text = text.substr(0, kMaxShown);

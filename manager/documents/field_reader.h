@@ -159,6 +159,9 @@ std::string ShownText(absl::string_view text);
 // The same without the cut.
 std::string CleanText(absl::string_view text);
 
+// Whether all of `bytes` is UTF-8.
+bool IsUtf8(absl::string_view bytes);
+
 // The problem that an error of common/yaml is.
 core::v1::Problem YamlProblem(const absl::Status& status,
                               absl::string_view file,
