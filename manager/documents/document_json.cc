@@ -204,7 +204,9 @@ json BundleSpecToJson(const BundleSpec& spec) {
   }
   Put(out, "paused", spec.paused());
   if (spec.all_matches()) out["targetCustomizationMode"] = "AllMatches";
-  if (spec.has_rollout()) out["rolloutStrategy"] = RolloutToJson(spec.rollout());
+  if (spec.has_rollout()) {
+    out["rolloutStrategy"] = RolloutToJson(spec.rollout());
+  }
   return out;
 }
 
