@@ -492,6 +492,8 @@ void FieldReader::Ignored(std::initializer_list<absl::string_view> keys) {
 void FieldReader::Finish() {
   if (!object_->is_object()) return;
   for (const auto& item : object_->items()) {
+    // Finding the nearest key takes its time.
+    if (log_->warnings_full()) return;
     if (std::find(known_.begin(), known_.end(), item.key()) != known_.end() ||
         std::find(respelled_.begin(), respelled_.end(), item.key()) !=
             respelled_.end()) {

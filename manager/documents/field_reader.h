@@ -66,6 +66,9 @@ class ProblemLog {
   void set_key_record(std::set<std::string>* keys) { key_record_ = keys; }
   void RecordKey(absl::string_view pointer);
 
+  // Whether a further warning would be dropped.
+  bool warnings_full() const { return warnings_.size() > kMaxProblems; }
+
   int LineOf(absl::string_view pointer) const;
   bool ok() const { return errors_.empty(); }
   const std::vector<core::v1::Problem>& errors() const { return errors_; }
