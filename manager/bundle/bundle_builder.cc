@@ -19,6 +19,7 @@
 #include "manager/bundle/values_files.h"
 #include "manager/documents/field_reader.h"
 #include "manager/documents/secret_scan.h"
+#include "manager/gitsync/display_text.h"
 
 namespace flotilla::manager {
 namespace {
@@ -34,6 +35,10 @@ constexpr size_t kMaxListed = 20000;
 constexpr size_t kMaxCharts = 1000;
 // Of charts in charts/ of charts.
 constexpr int kMaxNesting = 16;
+// Bytes of a problem's text.
+constexpr size_t kMaxText = 4000;
+// Paths in one.
+constexpr size_t kMaxShown = 20;
 
 std::string Join(absl::string_view directory, absl::string_view name) {
   return directory.empty() ? std::string(name)
@@ -135,9 +140,9 @@ class Builder {
     Problem& problem = list.emplace_back();
     problem.set_code(std::string(code));
     problem.set_subject(subject_);
-    problem.set_file(std::string(file));
+    problem.set_file(ToDisplayText(file, kMaxText));
     problem.set_line(static_cast<uint32_t>(std::max(0, line)));
-    problem.set_message(std::string(message));
+    problem.set_message(ToDisplayText(message, kMaxText));
   }
   void Error(const absl::Status& status, absl::string_view file) {
     Error(absl::StatusCodeToString(status.code()), file, 0, status.message());
@@ -145,14 +150,21 @@ class Builder {
 
   std::vector<std::string> ShownPaths() const {
     std::vector<std::string> shown;
-    for (const auto& bundle : git_repo_.git_repo().bundles()) {
-      shown.push_back(ShownText(bundle.base()));
-    }
-    if (!shown.empty()) return shown;
-    for (const std::string& path : git_repo_.git_repo().paths()) {
-      shown.push_back(ShownText(path));
+    const storage::v1::GitRepoSpec& spec = git_repo_.git_repo();
+    size_t more = 0;
+    const auto show = [&](const std::string& path) {
+      if (shown.size() < kMaxShown) {
+        shown.push_back(ShownText(path));
+      } else {
+        ++more;
+      }
+    };
+    for (const auto& bundle : spec.bundles()) show(bundle.base());
+    if (shown.empty()) {
+      for (const std::string& path : spec.paths()) show(path);
     }
     if (shown.empty()) shown.emplace_back("/");
+    if (more > 0) shown.push_back(absl::StrCat(more, " more"));
     return shown;
   }
 
