@@ -18,6 +18,9 @@
 #include "common/crypto/sha256.h"
 #include "common/yaml/documents.h"
 #include "manager/bundle/bundle_name.h"
+#include "manager/render/deploy_policy.h"
+#include "manager/render/overlays.h"
+#include "manager/render/style.h"
 #include "nlohmann/json.hpp"
 
 namespace flotilla::manager {
@@ -36,11 +39,11 @@ constexpr char kCrdGroup[] = "apiextensions.k8s.io";
 constexpr char kCrdKind[] = "CustomResourceDefinition";
 constexpr char kKustomizeGroup[] = "kustomize.config.k8s.io";
 constexpr char kKustomizeText[] =
-    "Kustomize is not supported yet: render the directory with `kustomize "
-    "build` and commit the result";
+    "a kustomization lies here, and Kustomize is run only for the "
+    "kustomization.yaml in the bundle's root or in kustomize.dir: set "
+    "kustomize.dir, or keep the file out with .fleetignore";
 
 constexpr size_t kMaxProblems = 20;
-constexpr size_t kMaxProblemText = 2000;
 constexpr size_t kMaxObjects = 20000;
 // As deep as the agent reads objects.
 constexpr int kMaxObjectDepth = 60;
@@ -52,60 +55,18 @@ YamlLimits ObjectLimits() {
   return limits;
 }
 
-std::string Directory(absl::string_view name) {
-  const size_t slash = name.rfind('/');
-  return slash == absl::string_view::npos
-             ? ""
-             : std::string(name.substr(0, slash + 1));
-}
-
-absl::string_view Base(absl::string_view name) {
-  const size_t slash = name.rfind('/');
-  return slash == absl::string_view::npos ? name : name.substr(slash + 1);
-}
-
-std::string InRepository(const RenderInput& input, absl::string_view file) {
-  if (file.empty() || input.directory.empty() || input.directory == ".") {
-    return std::string(file);
-  }
-  return absl::StrCat(absl::StripSuffix(input.directory, "/"), "/", file);
-}
-
-Problem MakeProblem(
-    const RenderInput& input, absl::string_view file, int line,
-    absl::string_view message, absl::string_view subject = "",
-    absl::StatusCode code = absl::StatusCode::kInvalidArgument) {
-  Problem problem;
-  problem.set_code(absl::StatusCodeToString(code));
-  problem.set_message(std::string(message.substr(0, kMaxProblemText)));
-  problem.set_subject(std::string(subject));
-  problem.set_file(InRepository(input, file));
-  problem.set_line(static_cast<uint32_t>(std::max(line, 0)));
-  return problem;
-}
-
-// The directory of options.helm.chart with a slash at its end; "" for the root.
-std::string ChartDirectory(const storage::v1::DeployOptions& options) {
-  absl::string_view chart = options.helm().chart();
-  while (absl::ConsumePrefix(&chart, "./")) {
-  }
-  chart = absl::StripSuffix(chart, "/");
-  if (chart.empty() || chart == ".") return "";
-  return absl::StrCat(chart, "/");
-}
-
 bool IsYamlName(absl::string_view name) {
   return absl::EndsWith(name, ".yaml") || absl::EndsWith(name, ".yml") ||
          absl::EndsWith(name, ".json");
 }
 
 bool IsFleetYaml(absl::string_view name) {
-  return Base(name) == "fleet.yaml" || Base(name) == "fleet.yml";
+  return BaseOf(name) == "fleet.yaml" || BaseOf(name) == "fleet.yml";
 }
 
 bool IsUnderTemplates(absl::string_view name) {
   return absl::StartsWith(name, "templates/") ||
-         absl::StrContains(Directory(name), "/templates/");
+         absl::StrContains(DirectoryOf(name), "/templates/");
 }
 
 void FillRequest(const RenderInput& input, render::v1::RenderRequest* request) {
@@ -114,6 +75,9 @@ void FillRequest(const RenderInput& input, render::v1::RenderRequest* request) {
                                 : input.options.helm().release_name());
   request->set_namespace_(ReleaseNamespace(input.options));
   request->set_values_json(input.options.helm().values_json());
+  request->set_skip_schema_validation(
+      input.options.helm().skip_schema_validation());
+  request->set_disable_dns(input.options.helm().disable_dns());
   request->set_kube_version(input.facts.kube_version());
   std::set<std::string> versions;
   for (const core::v1::KindFact& kind : input.facts.kinds()) {
@@ -141,9 +105,9 @@ void AddFile(absl::string_view name, absl::string_view bytes,
 std::set<std::string> ForeignDirectories(const RenderInput& input) {
   std::set<std::string> directories;
   for (const RenderFile& file : input.files) {
-    if (Directory(file.name).empty()) continue;
-    if (IsFleetYaml(file.name) || Base(file.name) == kChartFile) {
-      directories.insert(Directory(file.name));
+    if (DirectoryOf(file.name).empty()) continue;
+    if (IsFleetYaml(file.name) || BaseOf(file.name) == kChartFile) {
+      directories.insert(DirectoryOf(file.name));
     }
   }
   return directories;
@@ -177,8 +141,8 @@ void PlanRaw(const RenderInput& input, RenderPlan* plan) {
       std::string name = file.name;
       if (!absl::StartsWith(name, "templates/")) {
         name = absl::StrCat("templates/", name);
-        plan->renamed[name] = file.name;
       }
+      if (name != file.origin()) plan->renamed[name] = file.origin();
       AddFile(name, file.bytes, &request);
     } else if (IsYamlName(file.name)) {
       plan->raw_files.push_back(i);
@@ -196,7 +160,7 @@ void PlanRaw(const RenderInput& input, RenderPlan* plan) {
                        "\nversion: v0.0.0+", build, "\n"),
           &request);
   FillRequest(input, &request);
-  plan->chart = std::move(request);
+  plan->request = std::move(request);
 }
 
 // ---- Objects --------------------------------------------------------------
@@ -256,16 +220,6 @@ bool IsName(absl::string_view text) {
   return true;
 }
 
-bool IsNamespaceName(absl::string_view text) {
-  if (text.empty() || text.size() > 63) return false;
-  for (char c : text) {
-    if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-') {
-      return false;
-    }
-  }
-  return text.front() != '-' && text.back() != '-';
-}
-
 bool IsWord(absl::string_view text, absl::string_view also) {
   if (text.empty() || text.size() > 253) return false;
   for (char c : text) {
@@ -292,14 +246,14 @@ class ManifestMaker {
     absl::StatusOr<std::vector<YamlDocument>> documents =
         ParseYamlDocuments(file.bytes, ObjectLimits());
     if (!documents.ok()) {
-      Fail(file.name, YamlErrorLine(documents.status()),
+      Fail(file.origin(), YamlErrorLine(documents.status()),
            absl::StrCat("the file is not YAML: ",
                         YamlErrorText(documents.status())));
       return;
     }
     for (YamlDocument& document : *documents) {
       Source source;
-      source.file = file.name;
+      source.file = file.origin();
       source.line = document.line;
       if (!document.value.is_object()) {
         Fail(source, "the document is no Kubernetes object, which is a map");
@@ -316,7 +270,8 @@ class ManifestMaker {
   void AddRendered(const RenderPlan& plan,
                    const render::v1::RenderedObject& rendered) {
     Source source;
-    source.file = InBundle(plan, rendered.source_file());
+    source.file =
+        InBundle(plan, rendered.source_file(), rendered.from_bundle());
     source.crd = rendered.crd();
     absl::StatusOr<json> object = ParseJson(rendered.json(), ObjectLimits());
     if (!object.ok()) {
@@ -328,26 +283,24 @@ class ManifestMaker {
     AddObject(*std::move(object), source);
   }
 
-  // File of the bundle for a file of the chart.
-  static std::string InBundle(const RenderPlan& plan,
-                                const std::string& file) {
-    if (file.empty()) return "";
+  // File of the bundle for a file that the worker names.
+  static std::string InBundle(const RenderPlan& plan, const std::string& file,
+                              bool from_bundle) {
+    if (file.empty() || from_bundle) return file;
     const auto it = plan.renamed.find(file);
     if (it != plan.renamed.end()) return it->second;
-    return absl::StrCat(plan.chart_directory, file);
+    return absl::StrCat(plan.style.chart_directory, file);
   }
 
   void AddRenderError(const RenderPlan& plan,
                       const render::v1::RenderError& error) {
-    Fail(InBundle(plan, error.file()), static_cast<int>(error.line()),
-         error.message());
+    const Source source = SourceOf(plan, error);
+    Fail(source, error.message());
   }
 
   void AddRenderWarning(const RenderPlan& plan,
                         const render::v1::RenderError& warning) {
-    Source source;
-    source.file = InBundle(plan, warning.file());
-    source.line = static_cast<int>(warning.line());
+    const Source source = SourceOf(plan, warning);
     Warn(source, warning.message());
   }
 
@@ -362,7 +315,7 @@ class ManifestMaker {
     for (auto& [identity, entry] : entries_) {
       *result_.manifest.add_entries() = std::move(entry);
     }
-    FillPolicy(result_.manifest.mutable_policy());
+    *result_.manifest.mutable_policy() = MakeDeployPolicy(input_);
     for (auto& [digest, blob] : blobs_) {
       result_.blobs.push_back(std::move(blob));
     }
@@ -377,6 +330,18 @@ class ManifestMaker {
   BuiltManifest* result() { return &result_; }
 
  private:
+  static Source SourceOf(const RenderPlan& plan,
+                         const render::v1::RenderError& error) {
+    Source source;
+    source.file = InBundle(plan, error.file(), error.from_bundle());
+    // Values are written in fleet.yaml.
+    if (source.file.empty() && absl::StartsWith(error.path(), "helm.")) {
+      source.file = "fleet.yaml";
+    }
+    source.line = static_cast<int>(error.line());
+    return source;
+  }
+
   // Group, kind, namespace, name.
   using Identity =
       std::tuple<std::string, std::string, std::string, std::string>;
@@ -632,7 +597,8 @@ class ManifestMaker {
     const bool secret = candidate->group.empty() && candidate->kind == "Secret";
     if (secret && !FoldSecret(candidate)) return;
 
-    bool keep = candidate->source.crd || IsCrd(*candidate);
+    bool keep = candidate->source.crd ||
+                (IsCrd(*candidate) && !input_.options.delete_crd_resources());
     if (const json* annotations = FindMember(metadata, "annotations");
         annotations != nullptr) {
       const std::string policy = absl::AsciiStrToLower(
@@ -737,7 +703,14 @@ class ManifestMaker {
   // The namespace that Helm would create (decisions.md 5). "default" is always
   // there.
   void EnsureNamespace() {
-    if (!anything_in_namespace_ || namespace_ == "default") return;
+    if (input_.options.create_namespace() == storage::v1::TRI_STATE_FALSE ||
+        namespace_ == "default") {
+      return;
+    }
+    const bool wanted = anything_in_namespace_ ||
+                        input_.options.namespace_labels_size() > 0 ||
+                        input_.options.namespace_annotations_size() > 0;
+    if (!wanted) return;
     const Identity identity = {"", "Namespace", "", namespace_};
     if (entries_.count(identity) > 0) return;
     core::v1::ManifestEntry entry;
@@ -751,18 +724,6 @@ class ManifestMaker {
              {"metadata", {{"name", namespace_}}}},
             /*secret=*/false, &entry);
     entries_.emplace(identity, std::move(entry));
-  }
-
-  void FillPolicy(core::v1::DeployPolicy* policy) const {
-    storage::v1::TriState correct = input_.options.correct_drift();
-    if (correct == storage::v1::TRI_STATE_UNSPECIFIED) {
-      correct = input_.source_correct_drift;
-    }
-    policy->set_correct_drift(correct != storage::v1::TRI_STATE_FALSE);
-    policy->set_takeover(input_.options.helm().take_ownership()
-                             ? core::v1::TAKEOVER_ALWAYS
-                             : core::v1::TAKEOVER_IF_NO_DIFF);
-    policy->set_keep_resources(input_.options.keep_resources());
   }
 
   const RenderInput& input_;
@@ -779,73 +740,64 @@ class ManifestMaker {
 
 }  // namespace
 
-std::string ReleaseNamespace(const storage::v1::DeployOptions& options) {
-  if (!options.namespace_().empty()) return options.namespace_();
-  if (!options.default_namespace().empty()) return options.default_namespace();
-  return "default";
-}
-
 RenderPlan PlanRender(const RenderInput& input) {
   RenderPlan plan;
-  for (const RenderFile& file : input.files) {
-    for (const char* name :
-         {"kustomization.yaml", "kustomization.yml", "Kustomization"}) {
-      if (file.name == name) {
-        plan.problems.push_back(MakeProblem(input, file.name, 0,
-                                            kKustomizeText, "",
-                                            absl::StatusCode::kUnimplemented));
-        return plan;
-      }
-    }
-  }
-  if (!IsNamespaceName(ReleaseNamespace(input.options))) {
+  const std::string name_space = ReleaseNamespace(input.options);
+  if (!IsNamespaceName(name_space)) {
     plan.problems.push_back(MakeProblem(
         input, "fleet.yaml", 0,
-        absl::StrCat("\"", ReleaseNamespace(input.options),
+        absl::StrCat("\"", name_space,
                      "\" is no name of a namespace: up to 63 small letters, "
                      "digits and dashes")));
     return plan;
   }
-
-  plan.chart_directory = ChartDirectory(input.options);
-  const std::string chart_file = absl::StrCat(plan.chart_directory, kChartFile);
-  const bool is_chart =
-      std::any_of(input.files.begin(), input.files.end(),
-                  [&chart_file](const RenderFile& file) {
-                    return file.name == chart_file;
-                  });
-  if (!is_chart) {
-    if (!plan.chart_directory.empty()) {
-      plan.problems.push_back(MakeProblem(
-          input, "fleet.yaml", 0,
-          absl::StrCat("helm.chart is ", input.options.helm().chart(),
-                       ", and the bundle has no file ", chart_file,
-                       "; charts are not downloaded yet: put the chart's "
-                       "directory into the repository"),
-          "", absl::StatusCode::kNotFound));
-      return plan;
-    }
+  plan.style = DetectStyle(input);
+  plan.problems = plan.style.problems;
+  plan.warnings = plan.style.warnings;
+  if (!plan.problems.empty()) return plan;
+  if (plan.style.raw()) {
     PlanRaw(input, &plan);
     return plan;
   }
+  if (input.options.yaml_overlays_size() > 0) {
+    plan.warnings.push_back(MakeProblem(
+        input, "fleet.yaml", 0,
+        "yaml.overlays means nothing here: it is for raw YAML, and the bundle "
+        "is rendered with Helm or Kustomize"));
+  }
   render::v1::RenderRequest request;
-  for (const RenderFile& file : input.files) {
-    absl::string_view name = file.name;
-    if (absl::ConsumePrefix(&name, plan.chart_directory)) {
+  if (plan.style.helm) {
+    for (const RenderFile& file : input.files) {
+      absl::string_view name = file.name;
+      if (!absl::ConsumePrefix(&name, plan.style.chart_directory)) continue;
+      // Charts of other targets.
+      if (absl::StartsWith(name, kDownloadedCharts)) continue;
       AddFile(name, file.bytes, &request);
     }
   }
+  if (plan.style.kustomize) {
+    render::v1::Kustomize* kustomize = request.mutable_kustomize();
+    kustomize->set_dir(plan.style.kustomize_dir);
+    for (const RenderFile& file : input.files) {
+      if (absl::StartsWith(file.name, kDownloadedCharts)) continue;
+      render::v1::File* copy = kustomize->add_files();
+      copy->set_name(file.name);
+      copy->set_content(file.bytes);
+    }
+  }
   FillRequest(input, &request);
-  plan.chart = std::move(request);
+  plan.request = std::move(request);
   return plan;
 }
 
 BuiltManifest BuildManifest(const RenderInput& input, const RenderPlan& plan,
                             const render::v1::RenderResponse* response) {
   ManifestMaker maker(input);
+  maker.result()->warnings = plan.warnings;
   if (response != nullptr) {
     maker.result()->uses_capabilities = response->uses_capabilities();
     maker.result()->uses_random = response->uses_random();
+    maker.result()->uses_now = response->uses_now();
     for (const render::v1::RenderError& warning : response->warnings()) {
       maker.AddRenderWarning(plan, warning);
     }
@@ -856,6 +808,64 @@ BuiltManifest BuildManifest(const RenderInput& input, const RenderPlan& plan,
   }
   for (size_t index : plan.raw_files) maker.AddRawFile(input.files[index]);
   return maker.Finish();
+}
+
+BundleRender::BundleRender(RenderInput input) : input_(std::move(input)) {
+  const Style style = DetectStyle(input_);
+  if (style.problems.empty() && style.raw() &&
+      input_.options.yaml_overlays_size() > 0) {
+    overlays_ = std::make_unique<OverlayMerge>(input_);
+  }
+}
+
+BundleRender::~BundleRender() = default;
+
+absl::optional<render::v1::RenderRequest> BundleRender::Next() {
+  if (overlays_ != nullptr) {
+    std::vector<render::v1::Patch> patches = overlays_->NextPatches();
+    if (!patches.empty()) {
+      render::v1::RenderRequest request;
+      for (render::v1::Patch& patch : patches) {
+        *request.add_patches() = std::move(patch);
+      }
+      return request;
+    }
+    problems_ = overlays_->problems();
+    warnings_ = overlays_->warnings();
+    std::vector<RenderFile> files = overlays_->TakeFiles();
+    overlays_.reset();
+    input_.files = std::move(files);
+  }
+  if (planned_) return absl::nullopt;
+  planned_ = true;
+  if (!problems_.empty()) return absl::nullopt;
+  plan_ = PlanRender(input_);
+  problems_ = plan_.problems;
+  if (!problems_.empty() || !plan_.request.has_value()) return absl::nullopt;
+  absl::optional<render::v1::RenderRequest> request = std::move(plan_.request);
+  plan_.request.reset();
+  return request;
+}
+
+void BundleRender::Answer(render::v1::RenderResponse response) {
+  if (overlays_ != nullptr) {
+    overlays_->TakePatched(response);
+    return;
+  }
+  response_ = std::move(response);
+}
+
+BuiltManifest BundleRender::Finish() {
+  BuiltManifest built;
+  if (problems_.empty()) {
+    built = BuildManifest(input_, plan_,
+                          response_.has_value() ? &*response_ : nullptr);
+  } else {
+    built.problems = std::move(problems_);
+  }
+  built.warnings.insert(built.warnings.begin(), warnings_.begin(),
+                        warnings_.end());
+  return built;
 }
 
 std::string FactsDigest(const core::v1::ClusterFacts& facts,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Turns a bundle's files and effective options into the manifest of one
-// deployment, in two steps around the render worker:
+// deployment, in steps around the render worker:
 //
-//   RenderPlan plan = PlanRender(input);
-//   if (plan.chart.has_value()) response = <ask the worker>;
-//   BuiltManifest built = BuildManifest(input, plan, &response);
+//   BundleRender render(std::move(input));
+//   while (auto request = render.Next()) render.Answer(<ask the worker>);
+//   BuiltManifest built = render.Finish();
 //
 // The same input gives the same bytes. Every problem names the file (with the
 // bundle's directory before it) and the line where there is one, and never
@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,46 +25,21 @@
 #include "absl/types/optional.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/render/v1/render.pb.h"
-#include "flotilla/storage/v1/storage.pb.h"
+#include "manager/render/render_input.h"
+#include "manager/render/style.h"
 
 namespace flotilla::manager {
 
-// A file of a bundle, with its content.
-struct RenderFile {
-  std::string name;
-  std::string bytes;
-};
-
-// What a render depends on.
-struct RenderInput {
-  std::string workspace;
-  std::string bundle_name;
-  std::string bundle_id;
-  // Revision of the bundle, for the version of a chart that is made up.
-  std::string revision;
-  // Directory in the repository, put before file names in problems.
-  std::string directory;
-  std::vector<RenderFile> files;
-  // Effective options of the deployment.
-  storage::v1::DeployOptions options;
-  storage::v1::TriState source_correct_drift =
-      storage::v1::TRI_STATE_UNSPECIFIED;
-  core::v1::ClusterFacts facts;
-  // Of the random functions: 32 bytes.
-  std::string random_seed;
-  // The commit's time.
-  int64_t now_unix_seconds = 0;
-};
+class OverlayMerge;
 
 // What has to be done to render a bundle.
 struct RenderPlan {
   // Not empty: the bundle cannot be rendered.
   std::vector<core::v1::Problem> problems;
-  // For the worker; absent when there are no templates.
-  absl::optional<render::v1::RenderRequest> chart;
-  // Directory of the chart in the bundle, with a slash at its end; "" for the
-  // root.
-  std::string chart_directory;
+  std::vector<core::v1::Problem> warnings;
+  Style style;
+  // For the worker; absent when there is nothing for it.
+  absl::optional<render::v1::RenderRequest> request;
   // Names of the chart's files that differ from the bundle's, to those.
   std::map<std::string, std::string> renamed;
   // Indices in RenderInput::files of plain YAML and JSON.
@@ -93,19 +69,48 @@ struct BuiltManifest {
   std::vector<GroupKind> kinds_asked;
   bool uses_capabilities = false;
   bool uses_random = false;
+  bool uses_now = false;
 };
 
-// Decides the style (spec 3.9) and what the worker has to do.
+// One render of a bundle. It asks for nothing itself: who owns it carries the
+// requests to the worker, one after the other.
+//
+// Thread-compatible.
+class BundleRender {
+ public:
+  explicit BundleRender(RenderInput input);
+  ~BundleRender();
+  BundleRender(const BundleRender&) = delete;
+  BundleRender& operator=(const BundleRender&) = delete;
+
+  // The next request; nothing when there is none and Finish() is to be called.
+  absl::optional<render::v1::RenderRequest> Next();
+  // The answer to the last request.
+  void Answer(render::v1::RenderResponse response);
+  // Once, after Next() gave nothing.
+  BuiltManifest Finish();
+
+  const RenderInput& input() const { return input_; }
+
+ private:
+  RenderInput input_;
+  std::unique_ptr<OverlayMerge> overlays_;
+  std::vector<core::v1::Problem> problems_;
+  std::vector<core::v1::Problem> warnings_;
+  bool planned_ = false;
+  RenderPlan plan_;
+  absl::optional<render::v1::RenderResponse> response_;
+};
+
+// The last step of BundleRender, overlays laid over the files already: decides
+// the style (spec 3.9) and what the worker has to do.
 RenderPlan PlanRender(const RenderInput& input);
 
 // Makes the manifest. `response` is the worker's answer; null when
-// plan.chart is absent.
+// plan.request is absent.
 // REQUIRES: plan.problems is empty.
 BuiltManifest BuildManifest(const RenderInput& input, const RenderPlan& plan,
                             const render::v1::RenderResponse* response);
-
-// Namespace of objects that carry none (spec 6.3).
-std::string ReleaseNamespace(const storage::v1::DeployOptions& options);
 
 // Digest of the part of `facts` that a result depends on: equal digests, equal
 // results.

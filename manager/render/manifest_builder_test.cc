@@ -299,7 +299,7 @@ TEST(ManifestBuilder, SaysFileAndLineOfWhatIsWrong) {
        "{helm.sh/hook: 'pre-install,test'}}\n",
        1, "hooks other than test are not supported"},
       {"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\n", 1,
-       "Kustomize is not supported"},
+       "a kustomization lies here"},
   };
   for (const auto& test : kCases) {
     const BuiltManifest built = Build(Input({{"a.yaml", test.yaml}}));
@@ -364,16 +364,16 @@ TEST(PlanRender, SendsAChartToTheWorker) {
 
   const RenderPlan plan = PlanRender(input);
 
-  ASSERT_TRUE(plan.chart.has_value());
+  ASSERT_TRUE(plan.request.has_value());
   EXPECT_THAT(plan.raw_files, IsEmpty());
-  EXPECT_EQ(plan.chart->files_size(), 3);
-  EXPECT_EQ(plan.chart->release_name(), "simple");
-  EXPECT_EQ(plan.chart->namespace_(), "web");
-  EXPECT_EQ(plan.chart->values_json(), "{\"a\":1}");
-  EXPECT_EQ(plan.chart->kube_version(), "v1.36.3");
-  EXPECT_EQ(plan.chart->now_unix_seconds(), 7);
-  EXPECT_EQ(plan.chart->random_seed(), std::string(32, 's'));
-  EXPECT_THAT(plan.chart->api_versions(),
+  EXPECT_EQ(plan.request->files_size(), 3);
+  EXPECT_EQ(plan.request->release_name(), "simple");
+  EXPECT_EQ(plan.request->namespace_(), "web");
+  EXPECT_EQ(plan.request->values_json(), "{\"a\":1}");
+  EXPECT_EQ(plan.request->kube_version(), "v1.36.3");
+  EXPECT_EQ(plan.request->now_unix_seconds(), 7);
+  EXPECT_EQ(plan.request->random_seed(), std::string(32, 's'));
+  EXPECT_THAT(plan.request->api_versions(),
               ::testing::IsSupersetOf({"v1", "v1/Pod", "apps/v1",
                                        "apps/v1/Deployment"}));
 }
@@ -385,14 +385,14 @@ TEST(PlanRender, TakesTheChartFromItsDirectory) {
   for (const char* chart : {"chart", "./chart", "chart/", "./chart/"}) {
     input.options.mutable_helm()->set_chart(chart);
     const RenderPlan plan = PlanRender(input);
-    ASSERT_TRUE(plan.chart.has_value()) << chart;
-    EXPECT_EQ(plan.chart_directory, "chart/");
-    EXPECT_EQ(plan.chart->files(0).name(), "Chart.yaml");
-    EXPECT_EQ(plan.chart->files_size(), 2);
+    ASSERT_TRUE(plan.request.has_value()) << chart;
+    EXPECT_EQ(plan.style.chart_directory, "chart/");
+    EXPECT_EQ(plan.request->files(0).name(), "Chart.yaml");
+    EXPECT_EQ(plan.request->files_size(), 2);
   }
   input.options.mutable_helm()->set_chart("oci://registry/chart");
   EXPECT_THAT(Text(PlanRender(input).problems),
-              HasSubstr("charts are not downloaded yet"));
+              HasSubstr("was not downloaded"));
 }
 
 TEST(PlanRender, MakesAChartOfRawTemplates) {
@@ -402,10 +402,10 @@ TEST(PlanRender, MakesAChartOfRawTemplates) {
                              {"x/templates/c.yaml", "c"}});
   const RenderPlan plan = PlanRender(input);
 
-  ASSERT_TRUE(plan.chart.has_value());
+  ASSERT_TRUE(plan.request.has_value());
   EXPECT_THAT(plan.raw_files, ElementsAre(0));
   std::vector<std::string> names;
-  for (const render::v1::File& file : plan.chart->files()) {
+  for (const render::v1::File& file : plan.request->files()) {
     names.push_back(file.name());
   }
   EXPECT_THAT(names, ::testing::UnorderedElementsAre(
@@ -418,16 +418,6 @@ TEST(PlanRender, MakesAChartOfRawTemplates) {
   response.mutable_error()->set_message("oh");
   EXPECT_EQ(Text(BuildManifest(input, plan, &response).problems),
             "apps/simple/x/templates/c.yaml:4 oh");
-}
-
-TEST(PlanRender, RefusesKustomize) {
-  for (const char* name :
-       {"kustomization.yaml", "kustomization.yml", "Kustomization"}) {
-    const RenderPlan plan =
-        PlanRender(Input({{"Chart.yaml", "name: x"}, {name, "resources: []"}}));
-    EXPECT_THAT(Text(plan.problems),
-                HasSubstr("Kustomize is not supported yet"));
-  }
 }
 
 TEST(PlanRender, RefusesNamespacesThatAreNone) {

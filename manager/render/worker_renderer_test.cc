@@ -187,9 +187,9 @@ TEST_F(WorkerRendererTest, MakesTheManifestOfAChartAndOfRawTemplates) {
     }
     input.files.push_back({"templates/web.yaml", templ});
     RenderPlan plan = PlanRender(input);
-    ASSERT_TRUE(plan.chart.has_value());
+    ASSERT_TRUE(plan.request.has_value());
     render::v1::RenderResponse response;
-    renderer_->Render(*plan.chart,
+    renderer_->Render(*plan.request,
                       [&](absl::StatusOr<render::v1::RenderResponse> r) {
                         ASSERT_THAT(r, IsOk());
                         response = *std::move(r);

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/types/optional.h"
 #include "common/env/posix/posix_subprocess.h"
 #include "common/event/real_loop.h"
 #include "common/status/status_macros.h"
@@ -118,15 +119,13 @@ absl::StatusOr<std::vector<json>> RenderBundle(manager::BundleInput& bundle,
   input.options = bundle.options;
   input.facts = manager::DefaultClusterFacts();
   input.random_seed = std::string(32, '\0');
-  const manager::RenderPlan plan = manager::PlanRender(input);
-  if (!plan.problems.empty()) return ProblemsError(plan.problems);
-  render::v1::RenderResponse response;
-  if (plan.chart.has_value()) {
-    ASSIGN_OR_RETURN(response, charts.Render(*plan.chart),
-                     _ << "bundle " << bundle.bundle);
+  manager::BundleRender render(std::move(input));
+  while (absl::optional<render::v1::RenderRequest> request = render.Next()) {
+    ASSIGN_OR_RETURN(render::v1::RenderResponse response,
+                     charts.Render(*request), _ << "bundle " << bundle.bundle);
+    render.Answer(std::move(response));
   }
-  manager::BuiltManifest built = manager::BuildManifest(
-      input, plan, plan.chart.has_value() ? &response : nullptr);
+  manager::BuiltManifest built = render.Finish();
   if (!built.problems.empty()) return ProblemsError(built.problems);
   Warn(built.warnings, warnings);
   std::vector<json> objects;
