@@ -68,7 +68,8 @@ absl::Status AgentProcess::Open(Options options, const Clock& clock) {
   link_ = std::make_unique<GrpcManagerLink>(loop_, clock, random_,
                                             *identities_, std::move(link));
   reconciler_ = std::make_unique<Reconciler>(Reconciler::Parts{
-      *cache_, *blobs_, *client_, *link_, loop_, clock_, random_});
+      *cache_, *blobs_, *client_, *link_, loop_, clock_, random_,
+      options.agent_namespace});
   return absl::OkStatus();
 }
 

@@ -38,6 +38,8 @@ class AgentProcess {
     std::string manager_address;
     std::string token;
     std::string data_dir;
+    // Where the service accounts of deployments are.
+    std::string agent_namespace = "cattle-fleet-system";
   };
 
   // Opens the disk, blocking; asks nobody. `loop`, `clock` and `random` must

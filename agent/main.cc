@@ -40,6 +40,7 @@ struct Flags {
   std::string token;
   std::string token_file;
   std::string data_dir;
+  std::string agent_namespace = "cattle-fleet-system";
   std::string log_format = "text";
 };
 
@@ -109,6 +110,7 @@ absl::Status Run(Flags flags) {
   options.manager_address = flags.manager;
   options.data_dir = flags.data_dir.empty() ? DefaultDataDir(options.cluster)
                                             : flags.data_dir;
+  options.agent_namespace = flags.agent_namespace;
   const std::string ready = absl::StrCat(
       "flotilla-agent ready: version ", kVersion, ", cluster ",
       options.cluster.server, ", manager ", options.manager_address,
@@ -159,6 +161,9 @@ int Main(int argc, char** argv) {
   app.add_option("--data-dir", flags.data_dir,
                  "What must survive a restart "
                  "(~/.local/share/flotilla/agent/<API server>)");
+  app.add_option("--agent-namespace", flags.agent_namespace,
+                 "Namespace of the service accounts that bundles name")
+      ->capture_default_str();
   app.add_option("--log-format", flags.log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
   app.set_version_flag("--version", kVersion);

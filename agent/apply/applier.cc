@@ -30,14 +30,27 @@ KubeClient::Done<T> InTurn(RequestLanes::Turn turn, std::shared_ptr<bool> alive,
 Applier::Applier(KubeClient& client, AssignmentCache& cache, Loop& loop)
     : client_(client),
       cache_(cache),
+      loop_(loop),
       lanes_(loop),
       alive_(std::make_shared<bool>(true)) {}
 
 Applier::~Applier() { *alive_ = false; }
 
-void Applier::Apply(Lane lane, const core::v1::ResourceKey& key,
-                    std::string digest, ApplyOptions options,
-                    Done<ApplyResult> done) {
+template <typename T>
+bool Applier::Refused(const ActingUser& user, Done<T>& done) {
+  if (user.ok()) return false;
+  loop_.Post([alive = alive_, status = user.status(),
+              done = std::move(done)]() mutable {
+    if (*alive) done(status);
+  });
+  return true;
+}
+
+void Applier::Apply(Lane lane, const ActingUser& user,
+                    const core::v1::ResourceKey& key, std::string digest,
+                    ApplyOptions options, Done<ApplyResult> done) {
+  if (Refused(user, done)) return;
+  options.impersonate = *user;
   lanes_.Enter(lane, IdentityOf(key),
                [this, key, digest = std::move(digest),
                 options = std::move(options),
@@ -60,27 +73,49 @@ void Applier::Apply(Lane lane, const core::v1::ResourceKey& key,
                });
 }
 
-void Applier::Delete(Lane lane, const core::v1::ResourceKey& key,
-                     std::string uid, Done<DeleteResult> done) {
+void Applier::Patch(Lane lane, const ActingUser& user,
+                    const core::v1::ResourceKey& key, std::string patch,
+                    Done<ApplyResult> done) {
+  if (Refused(user, done)) return;
   lanes_.Enter(lane, IdentityOf(key),
-               [this, key, uid = std::move(uid),
+               [this, key, patch = std::move(patch), user = *user,
+                done = std::move(done)](RequestLanes::Turn turn) mutable {
+                 ApplyOptions options;
+                 options.merge_patch = true;
+                 options.impersonate = std::move(user);
+                 client_.Apply(key, std::move(patch), std::move(options),
+                               InTurn<ApplyResult>(std::move(turn), alive_,
+                                                   std::move(done)));
+               });
+}
+
+void Applier::Delete(Lane lane, const ActingUser& user,
+                     const core::v1::ResourceKey& key, std::string uid,
+                     Done<DeleteResult> done) {
+  if (Refused(user, done)) return;
+  lanes_.Enter(lane, IdentityOf(key),
+               [this, key, uid = std::move(uid), user = *user,
                 done = std::move(done)](RequestLanes::Turn turn) mutable {
                  DeleteOptions options;
                  options.uid = std::move(uid);
+                 options.impersonate = std::move(user);
                  client_.Delete(key, std::move(options),
                                 InTurn<DeleteResult>(std::move(turn), alive_,
                                                      std::move(done)));
                });
 }
 
-void Applier::Get(Lane lane, const core::v1::ResourceKey& key,
-                  bool metadata_only, Done<KubeObject> done) {
+void Applier::Get(Lane lane, const ActingUser& user,
+                  const core::v1::ResourceKey& key, bool metadata_only,
+                  Done<KubeObject> done) {
+  if (Refused(user, done)) return;
   lanes_.Enter(lane, IdentityOf(key),
-               [this, key, metadata_only,
+               [this, key, metadata_only, user = *user,
                 done = std::move(done)](RequestLanes::Turn turn) mutable {
                  GetOptions options;
                  options.metadata_only = metadata_only;
-                 client_.Get(key, options,
+                 options.impersonate = std::move(user);
+                 client_.Get(key, std::move(options),
                              InTurn<KubeObject>(std::move(turn), alive_,
                                                 std::move(done)));
                });

@@ -13,6 +13,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "agent/apply/request_lanes.h"
+#include "agent/apply/service_accounts.h"
 #include "agent/cache/assignment_cache.h"
 #include "common/event/loop.h"
 #include "common/kube/kube_client.h"
@@ -35,22 +36,34 @@ class Applier {
   Applier& operator=(const Applier&) = delete;
   ~Applier();
 
+  // Each request acts as `user`; with an error in it none is sent.
+  //
   // Server-side apply of the blob `digest`. DATA_LOSS or NOT_FOUND without a
   // KubeError when the blob cannot be read.
-  void Apply(Lane lane, const core::v1::ResourceKey& key, std::string digest,
+  void Apply(Lane lane, const ActingUser& user, const core::v1::ResourceKey& key, std::string digest,
              ApplyOptions options, Done<ApplyResult> done);
   // Background propagation. `uid` is a precondition.
-  void Delete(Lane lane, const core::v1::ResourceKey& key, std::string uid,
+  void Delete(Lane lane, const ActingUser& user,
+              const core::v1::ResourceKey& key, std::string uid,
               Done<DeleteResult> done);
-  void Get(Lane lane, const core::v1::ResourceKey& key, bool metadata_only,
-           Done<KubeObject> done);
+  void Get(Lane lane, const ActingUser& user, const core::v1::ResourceKey& key,
+           bool metadata_only, Done<KubeObject> done);
+  // A JSON merge patch of an object that is there.
+  void Patch(Lane lane, const ActingUser& user,
+             const core::v1::ResourceKey& key, std::string patch,
+             Done<ApplyResult> done);
 
  private:
+  // Ends the call with the user's error, if there is one.
+  template <typename T>
+  bool Refused(const ActingUser& user, Done<T>& done);
+
   // Collaborators. Not owned.
   KubeClient& client_;
   AssignmentCache& cache_;
 
   // Loop state.
+  Loop& loop_;
   RequestLanes lanes_;
   const std::shared_ptr<bool> alive_;
 };

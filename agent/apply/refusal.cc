@@ -73,6 +73,13 @@ Refusal JudgeRefusal(const core::v1::ResourceKey& key,
                      const absl::Status& status, bool secret) {
   const std::optional<KubeError> error = GetKubeError(status);
   Refusal refusal;
+  if (!error.has_value() && absl::IsFailedPrecondition(status)) {
+    // Nothing was sent: there is nobody to act as (service_accounts.h).
+    refusal.kind = Refusal::Kind::kTransient;
+    refusal.reason = "ServiceAccount";
+    refusal.message = Cut(std::string(status.message()));
+    return refusal;
+  }
   if (!error.has_value() || error->http_code == 0) {
     refusal.kind = Refusal::Kind::kTransient;
     refusal.reason = "ApiServerUnavailable";

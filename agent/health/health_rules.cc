@@ -2,8 +2,11 @@
 
 #include "agent/health/health_rules.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -465,6 +468,34 @@ std::string PodTrouble(const json& pod) {
   }
   if (why.empty()) return "";
   return absl::StrCat("pod ", Text(At(At(pod, "metadata"), "name")), ": ", why);
+}
+
+void DropConditions(
+    const google::protobuf::RepeatedPtrField<core::v1::ConditionPattern>&
+        patterns,
+    json* object) {
+  if (patterns.empty() || !At(At(*object, "status"), "conditions").is_array()) {
+    return;
+  }
+  json& conditions = (*object)["status"]["conditions"];
+  json kept = json::array();
+  for (json& condition : conditions) {
+    const bool ignored = std::any_of(
+        patterns.begin(), patterns.end(),
+        [&condition](const core::v1::ConditionPattern& pattern) {
+          return !pattern.fields().empty() &&
+                 std::all_of(pattern.fields().begin(), pattern.fields().end(),
+                             [&condition](const core::v1::LabelPair& field) {
+                               const json& value =
+                                   At(condition, field.key().c_str());
+                               return value.is_string() &&
+                                      value.get_ref<const std::string&>() ==
+                                          field.value();
+                             });
+        });
+    if (!ignored) kept.push_back(std::move(condition));
+  }
+  conditions = std::move(kept);
 }
 
 }  // namespace flotilla::agent

@@ -16,6 +16,7 @@
 
 #include "absl/strings/string_view.h"
 #include "flotilla/core/v1/core.pb.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "nlohmann/json.hpp"
 
 namespace flotilla::agent {
@@ -30,6 +31,12 @@ struct HealthVerdict {
 
 // REQUIRES: nothing of `object`.
 HealthVerdict JudgeHealth(const nlohmann::json& object);
+
+// Takes the conditions out of `object` that match every field of a pattern.
+void DropConditions(
+    const google::protobuf::RepeatedPtrField<core::v1::ConditionPattern>&
+        patterns,
+    nlohmann::json* object);
 
 // Whether JudgeHealth() has a rule for the kind that reads its status: such
 // objects are watched in full, others by their metadata.

@@ -11,7 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "agent/apply/service_accounts.h"
 #include "agent/reconcile/deployment_fold.h"
 #include "agent/reconcile/deployment_machine.h"
 #include "agent/reconcile/object_state.h"
@@ -41,6 +43,10 @@ struct Deployment {
   std::shared_ptr<const core::v1::Manifest> running;
   uint64_t running_generation = 0;
 
+  // Whom its requests act as; an error until that is known.
+  ActingUser user = absl::FailedPreconditionError(
+      "it is not known yet under which service account it is deployed");
+
   // Of `running`, and objects that are being pruned.
   ObjectStates objects;
   std::shared_ptr<DeploymentRun> run;
@@ -50,6 +56,12 @@ struct Deployment {
   std::vector<std::string> notes;
   // What holds it up; empty: nothing.
   std::string trouble;
+  // Why its newest generation, which is all here, is not applied yet.
+  std::vector<core::v1::Problem> holds;
+  // What is wrong with the namespace that it wants.
+  std::vector<core::v1::Problem> namespace_problems;
+  // Fleet's word for its state (spec 7.1), for those that depend on it.
+  std::string state = "WaitApplied";
   // Other bundles that claim objects of this one too.
   std::vector<core::v1::Problem> rivals;
   // A run found that it must wait for, or shares objects with, other bundles.

@@ -34,8 +34,17 @@ Actions DeploymentMachine::ManifestHere(uint64_t generation) {
   return {Action::kFetchBlobs};
 }
 
+void DeploymentMachine::Held(uint64_t generation) {
+  if (generation == generation_ && stage_ == Stage::kNoBlobs) {
+    stage_ = Stage::kHeld;
+  }
+}
+
 Actions DeploymentMachine::BlobsHere(uint64_t generation) {
-  if (generation != generation_ || stage_ != Stage::kNoBlobs) return {};
+  if (generation != generation_ ||
+      (stage_ != Stage::kNoBlobs && stage_ != Stage::kHeld)) {
+    return {};
+  }
   stage_ = Stage::kReady;
   older_runs_ = false;
   return Start();
@@ -102,6 +111,8 @@ core::v1::Phase DeploymentMachine::PhaseOf(const ObjectsView& view) const {
     case Stage::kNoManifest:
     case Stage::kNoBlobs:
       return core::v1::PHASE_FETCHING;
+    case Stage::kHeld:
+      return core::v1::PHASE_BLOCKED;
     case Stage::kDeleting:
       return core::v1::PHASE_DELETING;
     case Stage::kDeletedUnstored:

@@ -52,6 +52,9 @@ class DeploymentMachine {
                    bool runs);
   // The manifest of `generation` can be read.
   Actions ManifestHere(uint64_t generation);
+  // All bytes of `generation` are durable, and something outside holds it: an
+  // older one goes on until BlobsHere().
+  void Held(uint64_t generation);
   // All bytes of `generation` are durable.
   Actions BlobsHere(uint64_t generation);
   // What the plan needs to know of the cluster and of other bundles is known,
@@ -71,6 +74,7 @@ class DeploymentMachine {
   bool tombstone() const { return tombstone_; }
   // The newest generation is what runs.
   bool current() const { return stage_ >= Stage::kReady; }
+  bool held() const { return stage_ == Stage::kHeld; }
   // A run of the newest generation has come to its end, whatever it was.
   bool settled() const { return stage_ == Stage::kSettled; }
   RunEnd last_end() const { return last_end_; }
@@ -80,6 +84,7 @@ class DeploymentMachine {
     kNone,
     kNoManifest,
     kNoBlobs,
+    kHeld,
     kReady,
     kSettled,
     kDeleting,

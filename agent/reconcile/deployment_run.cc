@@ -260,7 +260,7 @@ void DeploymentRun::Prune(const PlannedPrune& prune) {
   }
   // Named before its first apply: is it there, and is it ours?
   tools_.applier.Get(
-      Lane::kBulk, prune.key, /*metadata_only=*/true,
+      Lane::kBulk, deployment->user, prune.key, /*metadata_only=*/true,
       [weak = weak_from_this(), id,
        bundle_id = deployment->bundle_id](absl::StatusOr<KubeObject> live) {
         auto self = weak.lock();
@@ -287,8 +287,10 @@ void DeploymentRun::Prune(const PlannedPrune& prune) {
 
 void DeploymentRun::Delete(const ResourceKey& key, const std::string& uid) {
   const ObjectIdentity id = IdentityOf(key);
+  const std::shared_ptr<Deployment> deployment = deployment_.lock();
+  if (deployment == nullptr) return;
   tools_.applier.Delete(
-      Lane::kBulk, key, uid,
+      Lane::kBulk, deployment->user, key, uid,
       [weak = weak_from_this(), id, uid](absl::StatusOr<DeleteResult> result) {
         auto self = weak.lock();
         if (self == nullptr || self->pruning_.count(id) == 0) return;
@@ -312,9 +314,11 @@ void DeploymentRun::OnLeft(const ObjectIdentity& id) {
 void DeploymentRun::Check(const ObjectIdentity& id) {
   Pruning& pruning = pruning_[id];
   if (pruning.checking || pruning.uid.empty()) return;
+  const std::shared_ptr<Deployment> deployment = deployment_.lock();
+  if (deployment == nullptr) return;
   pruning.checking = true;
   tools_.applier.Get(
-      Lane::kUrgent, pruning.key, /*metadata_only=*/true,
+      Lane::kUrgent, deployment->user, pruning.key, /*metadata_only=*/true,
       [weak = weak_from_this(), id](absl::StatusOr<KubeObject> live) {
         if (auto self = weak.lock()) self->OnChecked(id, live);
       });

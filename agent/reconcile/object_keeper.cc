@@ -96,7 +96,7 @@ void ObjectKeeper::SendNow(const Ptr& deployment, const ObjectIdentity& id,
   options.force = force;
   options.full_answer = WatchedInFull(object.want.key());
   options.known_resource_version = object.applied_version;
-  applier_.Apply(lane, object.want.key(), object.want.blob_digest(),
+  applier_.Apply(lane, deployment->user, object.want.key(), object.want.blob_digest(),
                  std::move(options),
                  [alive = alive_, digest = object.want.blob_digest(),
                   done = std::move(done)](
@@ -152,7 +152,7 @@ void ObjectKeeper::SendIfMarked(const Ptr& deployment, const ObjectIdentity& id,
                                 Sent sent) {
   const core::v1::ManifestEntry want = deployment->objects.at(id).want;
   applier_.Get(
-      Lane::kBulk, want.key(), /*metadata_only=*/true,
+      Lane::kBulk, deployment->user, want.key(), /*metadata_only=*/true,
       [this, alive = alive_, deployment, id, want,
        refused = std::move(refused),
        sent = std::move(sent)](absl::StatusOr<KubeObject> live) mutable {
@@ -177,7 +177,7 @@ void ObjectKeeper::SendIfAbsent(const Ptr& deployment,
                                 const ObjectIdentity& id, Sent sent) {
   const core::v1::ResourceKey key = deployment->objects.at(id).want.key();
   applier_.Get(
-      Lane::kBulk, key, /*metadata_only=*/true,
+      Lane::kBulk, deployment->user, key, /*metadata_only=*/true,
       [this, alive = alive_, deployment, id, key,
        sent = std::move(sent)](absl::StatusOr<KubeObject> live) mutable {
         if (!*alive) return;
@@ -247,7 +247,9 @@ void ObjectKeeper::EnsureNamespace(const Ptr& deployment,
     auto settled = ensuring_.extract(name);
     for (auto& done : settled.mapped()) done(status);
   };
-  applier_.Get(Lane::kBulk, key, /*metadata_only=*/true,
+  // Whether it is there the agent sees itself; an account that has rights in
+  // one namespace only need not have any on namespaces.
+  applier_.Get(Lane::kBulk, ActingUser(""), key, /*metadata_only=*/true,
                [this, alive = alive_, deployment, id,
                 settle](absl::StatusOr<KubeObject> live) {
                  if (!*alive) return;
@@ -360,7 +362,17 @@ void ObjectKeeper::ReadLive(Deployment& deployment, const ObjectIdentity& id,
   } else if (!WatchedInFull(key)) {
     object.health = {core::v1::HEALTH_HEALTHY, "", ""};
   } else {
-    object.health = JudgeHealth(json_object);
+    const auto& ignored =
+        deployment.running == nullptr
+            ? core::v1::DeployPolicy::default_instance().ignore_conditions()
+            : deployment.running->policy().ignore_conditions();
+    if (ignored.empty()) {
+      object.health = JudgeHealth(json_object);
+    } else {
+      json judged = json_object;
+      DropConditions(ignored, &judged);
+      object.health = JudgeHealth(judged);
+    }
     events_.OnWorkload(deployment, id, json_object);
     if (object.health.health == core::v1::HEALTH_HEALTHY &&
         VanishesByItself(json_object)) {
@@ -463,7 +475,7 @@ void ObjectKeeper::Examine(const Ptr& deployment, const ObjectIdentity& id,
   }
   const core::v1::ResourceKey key = object.want.key();
   applier_.Get(
-      Lane::kUrgent, key, /*metadata_only=*/false,
+      Lane::kUrgent, deployment->user, key, /*metadata_only=*/false,
       [this, alive = alive_, deployment, id,
        key](absl::StatusOr<KubeObject> got) {
         if (!*alive) return;

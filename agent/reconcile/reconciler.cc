@@ -37,6 +37,12 @@ Backoff::Options RetryOptions() {
 Reconciler::Reconciler(const Parts& parts)
     : parts_(parts),
       alive_(std::make_shared<bool>(true)),
+      accounts_(parts.client, parts.loop, parts.random, parts.agent_namespace,
+                [this] { OnAccountsChanged(); }),
+      namespace_watch_(parts.client, parts.loop,
+                       [this](const std::set<std::string>&) {
+                         ReviewSoon();
+                       }),
       applier_(parts.client, parts.cache, parts.loop),
       reporter_(parts.link, parts.loop,
                 [this](const std::string& bundle_id, uint64_t generation) {
@@ -81,7 +87,8 @@ Reconciler::Reconciler(const Parts& parts)
           }
         }
       })),
-      sweep_timer_(parts.loop.CreateTimer([this] { Sweep(); })) {}
+      sweep_timer_(parts.loop.CreateTimer([this] { Sweep(); })),
+      hold_timer_(parts.loop.CreateTimer([this] { ReviewHolds(); })) {}
 
 Reconciler::~Reconciler() {
   *alive_ = false;
@@ -118,7 +125,13 @@ void Reconciler::OnLoaded() {
     if (deployment->manifest != nullptr && !record.tombstone()) {
       Adopt(*deployment);
     }
-    if (record.tombstone()) Bury(*deployment);
+    if (record.tombstone()) {
+      // How it is to go is in what ran.
+      deployment->running = deployment->manifest;
+      deployment->running_generation = deployment->manifest_generation;
+      Act(*deployment);
+      Bury(*deployment);
+    }
     WatchKinds(*deployment);
     Perform(deployment,
             deployment->machine.Assigned(record.generation(),
@@ -226,6 +239,8 @@ void Reconciler::Perform(const Ptr& deployment,
 void Reconciler::Adopt(Deployment& deployment) {
   deployment.running = deployment.manifest;
   deployment.running_generation = deployment.manifest_generation;
+  deployment.holds.clear();
+  Act(deployment);
   ObjectStates before = std::move(deployment.objects);
   deployment.objects.clear();
   for (const ManifestEntry& want : deployment.running->entries()) {
@@ -301,7 +316,7 @@ void Reconciler::UpdateReady() {
 
 void Reconciler::UpdateReady(const Ptr& deployment) {
   // Once known it stays so: a watch that is down is told by its requests.
-  if (!loaded_ || deployment->machine.ready()) return;
+  if (!loaded_ || deployment->machine.ready() || !accounts_.settled()) return;
   for (const Inventory::Entry* entry :
        parts_.cache.inventory().OfBundle(deployment->bundle_id)) {
     if (!entry->uid().empty() &&
@@ -343,6 +358,7 @@ const Claims& Reconciler::CurrentClaims() {
 
 void Reconciler::ClaimsChanged(const Deployment& deployment) {
   claims_stale_.insert(deployment.bundle_id);
+  ReviewSoon();
   std::vector<Ptr> others;
   for (const auto& [bundle_id, other] : deployments_) {
     if (other.get() != &deployment && other->looks_at_others) {
@@ -550,6 +566,7 @@ void Reconciler::Forget(const std::string& bundle_id, uint64_t generation) {
     const Ptr still = Find(bundle_id);
     if (still == nullptr || still->machine.generation() != generation) return;
     reporter_.RemoveBundle(bundle_id);
+    held_.erase(bundle_id);
     deployments_.erase(bundle_id);
   });
 }

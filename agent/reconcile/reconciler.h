@@ -23,11 +23,14 @@
 #include "absl/status/statusor.h"
 #include "agent/apply/applier.h"
 #include "agent/apply/apply_plan.h"
+#include "agent/apply/namespace_watch.h"
+#include "agent/apply/service_accounts.h"
 #include "agent/cache/assignment_cache.h"
 #include "agent/connection/manager_link.h"
 #include "agent/drift/drift_watcher.h"
 #include "agent/facts/arrival_watch.h"
 #include "agent/health/pod_watcher.h"
+#include "agent/reconcile/dependencies.h"
 #include "agent/reconcile/deployment.h"
 #include "agent/reconcile/deployment_run.h"
 #include "agent/reconcile/object_keeper.h"
@@ -58,6 +61,8 @@ class Reconciler : public LinkEvents,
     Loop& loop;
     const Clock& clock;
     Random& random;
+    // Where the service accounts are that deployments act as.
+    std::string agent_namespace = "cattle-fleet-system";
   };
 
   explicit Reconciler(const Parts& parts);
@@ -142,6 +147,15 @@ class Reconciler : public LinkEvents,
   void Gone(Deployment& deployment, const core::v1::ResourceKey& key);
   std::string NameOf(const std::string& bundle_id) const;
 
+  // reconciler_holds.cc: what a new generation waits for, and who acts.
+  std::vector<core::v1::Problem> HoldsOf(const Deployment& deployment,
+                                         const Dependencies* others);
+  Dependencies Others() const;
+  void ReviewSoon();
+  void ReviewHolds();
+  void OnAccountsChanged();
+  void Act(Deployment& deployment);
+
   // reconciler_fetch.cc: bytes.
   void LoadManifest(const Ptr& deployment);
   void FetchManifest(const Ptr& deployment);
@@ -178,11 +192,15 @@ class Reconciler : public LinkEvents,
   int loading_ = 0;
   int fetching_ = 0;
   std::set<std::string> touched_;
+  // Bundles whose newest generation waits for something outside.
+  std::set<std::string> held_;
   // Kinds, by group and name, that cannot be watched.
   std::map<std::pair<std::string, std::string>, WatchTrouble> unwatched_;
   const std::shared_ptr<bool> alive_;
 
   // Declared last: destroyed first.
+  ServiceAccounts accounts_;
+  NamespaceWatch namespace_watch_;
   Applier applier_;
   StatusReporter reporter_;
   ObjectKeeper keeper_;
@@ -193,6 +211,7 @@ class Reconciler : public LinkEvents,
   std::unique_ptr<Timer> passing_timer_;
   std::unique_ptr<Timer> api_timer_;
   std::unique_ptr<Timer> sweep_timer_;
+  std::unique_ptr<Timer> hold_timer_;
   std::unique_ptr<ArrivalWatch> namespaces_;
 };
 

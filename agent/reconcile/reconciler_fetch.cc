@@ -196,7 +196,14 @@ void Reconciler::StoreBlobs(const std::shared_ptr<Fetch>& fetch) {
   fetch->here.clear();
   fetch->here_bytes = 0;
   ++fetch->storing;
-  const auto stored = [this, alive = alive_, fetch](absl::Status status) {
+  const bool complete = fetch->outstanding == 0 && fetch->error.ok();
+  if (complete && !fetch->deployment->machine.settled() &&
+      fetch->deployment->manifest_generation == fetch->generation) {
+    fetch->deployment->holds = HoldsOf(*fetch->deployment, nullptr);
+  }
+  const bool held = complete && !fetch->deployment->holds.empty();
+  const auto stored = [this, alive = alive_, fetch,
+                       held](absl::Status status) {
     if (!*alive) return;
     if (!status.ok() && fetch->error.ok()) fetch->error = status;
     if (--fetch->storing > 0 || fetch->outstanding > 0) return;
@@ -214,6 +221,14 @@ void Reconciler::StoreBlobs(const std::shared_ptr<Fetch>& fetch) {
       Perform(deployment, deployment->machine.Replan());
       return;
     }
+    if (held) {
+      // What ran before goes on, also after a restart.
+      deployment->machine.Held(fetch->generation);
+      held_.insert(deployment->bundle_id);
+      ReviewSoon();
+      Touch(*deployment);
+      return;
+    }
     Adopt(*deployment);
     Perform(deployment, deployment->machine.BlobsHere(fetch->generation));
     UpdateReady(deployment);
@@ -221,7 +236,7 @@ void Reconciler::StoreBlobs(const std::shared_ptr<Fetch>& fetch) {
   };
   // Durable together: all bytes, and that they are all.
   parts_.cache.PutBlobs(std::move(blobs), [](absl::Status) {});
-  if (fetch->outstanding == 0 && fetch->error.ok()) {
+  if (complete && !held) {
     parts_.cache.SetActive(fetch->deployment->bundle_id, fetch->generation,
                            stored);
   } else {

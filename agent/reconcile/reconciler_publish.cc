@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "agent/reconcile/dependencies.h"
 #include "agent/reconcile/deployment_fold.h"
 #include "agent/reconcile/reconciler.h"
 
@@ -80,6 +81,19 @@ void Reconciler::PublishState(Deployment& deployment) {
     if (phase != core::v1::PHASE_DELETING) phase = core::v1::PHASE_BLOCKED;
     trouble = down->message;
   }
+  const bool nobody = !deployment.user.ok() && deployment.running != nullptr &&
+                      accounts_.settled() && down == nullptr &&
+                      phase != core::v1::PHASE_DELETED;
+  if (nobody) {
+    if (phase != core::v1::PHASE_DELETING) phase = core::v1::PHASE_BLOCKED;
+    trouble = std::string(deployment.user.status().message());
+  }
+  const std::string word =
+      FleetStateOf(phase, fold.counts, deployment.machine.settled());
+  if (word != deployment.state) {
+    deployment.state = word;
+    ReviewSoon();
+  }
   if (IsPassing(phase)) {
     if (deployment.passing_since == absl::InfiniteDuration()) {
       deployment.passing_since = now;
@@ -111,13 +125,18 @@ void Reconciler::PublishState(Deployment& deployment) {
     state.mutable_apply_duration()->set_nanos(
         static_cast<int32_t>(millis % 1000) * 1000000);
   }
-  const bool own_words = down != nullptr ||
+  if (deployment.machine.held()) {
+    for (const core::v1::Problem& problem : deployment.holds) {
+      if (state.problems_size() < 10) *state.add_problems() = problem;
+    }
+  }
+  const bool own_words = down != nullptr || nobody ||
                          deployment.machine.last_end() == RunEnd::kBlocked ||
                          fold.problems.empty();
   if (!trouble.empty() && own_words &&
       phase != core::v1::PHASE_HEALTHY) {
     core::v1::Problem* problem = state.add_problems();
-    problem->set_code("UNAVAILABLE");
+    problem->set_code(nobody ? "FAILED_PRECONDITION" : "UNAVAILABLE");
     problem->set_message(trouble);
   }
   for (core::v1::Problem& problem : fold.problems) {
