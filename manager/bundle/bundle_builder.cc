@@ -705,7 +705,10 @@ class Builder {
       if (BaseName(file.name) != "Chart.yaml") continue;
       const std::string parent(Parent(file.name));
       if (parent != chart && !absl::StartsWith(file.name, below)) continue;
-      todo.push_back({parent, Join(content.directory, parent), 0});
+      todo.push_back({parent,
+                      parent.empty() ? content.directory
+                                     : Join(content.directory, parent),
+                      0});
     }
     while (!todo.empty()) {
       const LocalChart next = std::move(todo.back());

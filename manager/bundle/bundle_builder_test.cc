@@ -6,12 +6,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/status_matchers.h"
 #include "flotilla/storage/v1/storage.pb.h"
@@ -23,6 +25,7 @@
 #include "manager/bundle/corpus.h"
 #include "manager/documents/documents.h"
 #include "manager/gitsync/directory_tree.h"
+#include "manager/gitsync/file_tree.h"
 #include "manager/gitsync/memory_tree.h"
 #include "nlohmann/json.hpp"
 
@@ -884,6 +887,208 @@ TEST(BundleBuilder, ReadsTheRepositoriesOfTheCorpus) {
   EXPECT_THAT(Names(result),
               ElementsAre("repo-simple", "repo-single-cluster-helm",
                           "repo-single-cluster-manifests"));
+}
+
+// Every directory of the corpus with YAML in it, as spec.paths may name it.
+// One that the corpus made to be refused says so in its name.
+TEST(BundleBuilder, BuildsEachDirectoryOfTheCorpus) {
+  const std::string folder = CorpusFolder();
+  if (folder.empty()) return;
+
+  int built = 0;
+  int refused = 0;
+  int needs = 0;
+  for (const char* name :
+       {"fleet-examples", "fleet-test-data", "fleet-cli-assets"}) {
+    auto tree = DirectoryTree::Open(absl::StrCat(folder, "/", name));
+    if (!tree.ok()) continue;
+    const auto entries = (*tree)->Walk("");
+    ASSERT_THAT(entries, IsOk());
+    std::set<std::string> directories;
+    for (const TreeEntry& entry : *entries) {
+      if (entry.kind != TreeEntry::Kind::kFile ||
+          absl::StartsWith(entry.path, ".") ||
+          absl::StrContains(entry.path, "/.") ||
+          !(absl::EndsWith(entry.path, ".yaml") ||
+            absl::EndsWith(entry.path, ".yml"))) {
+        continue;
+      }
+      const size_t slash = entry.path.rfind('/');
+      if (slash != std::string::npos) {
+        directories.insert(entry.path.substr(0, slash));
+      }
+    }
+    for (const std::string& directory : directories) {
+      const BuildResult result = BuildBundles(**tree, GitRepo({directory}));
+      if (absl::StrContains(directory, "invalid")) {
+        EXPECT_THAT(result.errors, Not(IsEmpty())) << name << "/" << directory;
+        ++refused;
+        continue;
+      }
+      // A directory with values files of its neighbours only is no bundle.
+      for (const auto& error : result.errors) {
+        EXPECT_THAT(error.message(), HasSubstr("no resource found"))
+            << name << "/" << directory << " " << error.file();
+      }
+      built += static_cast<int>(result.bundles.size());
+      for (const BuiltBundle& bundle : result.bundles) {
+        needs += static_cast<int>(bundle.content->charts.size());
+        EXPECT_GT(MakeRevision(bundle, GitRepo()).targets_size(), 0)
+            << bundle.name;
+      }
+    }
+  }
+  std::cout << built << " bundles, " << needs << " downloads, " << refused
+            << " refused as meant" << std::endl;
+  EXPECT_GT(built, 50);
+}
+
+// hostile-input, rows 1 and 9.
+struct LinkRow {
+  const char* target;
+  const char* words;  // Empty: the link may be followed.
+};
+
+class HostileLinks : public ::testing::TestWithParam<LinkRow> {};
+
+TEST_P(HostileLinks, LeadNowhereOutsideTheTree) {
+  const BuildResult result = Build({{"a/x.yaml", "x"},
+                                    {"a/sub/y.yaml", "y"},
+                                    {"b/z.yaml", "z"}},
+                                   {"a"},
+                                   {{"a/link", GetParam().target},
+                                    {"chain1", "chain2"},
+                                    {"chain2", "b/z.yaml"},
+                                    {"round1", "round2"},
+                                    {"round2", "round1"}});
+
+  if (GetParam().words[0] == '\0') {
+    EXPECT_THAT(result.errors, IsEmpty()) << DescribeProblems(result.errors);
+    EXPECT_THAT(Names(result), ElementsAre("repo-a"));
+    return;
+  }
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_EQ(result.errors[0].file(), "a/link");
+  EXPECT_THAT(result.errors[0].message(), HasSubstr(GetParam().words));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, HostileLinks,
+    ::testing::Values(LinkRow{"/etc/passwd", "outside the repository"},
+                      LinkRow{"../../etc/passwd", "leaves the repository"},
+                      LinkRow{"../b/../../x", "leaves the repository"},
+                      LinkRow{"../round1", "circle"},
+                      LinkRow{"link", "circle"},
+                      LinkRow{"nothing", "does not exist"},
+                      LinkRow{"", "outside the repository"},
+                      LinkRow{".", "a directory that it lies in"},
+                      LinkRow{"..", "a directory that it lies in"},
+                      LinkRow{"sub", ""}, LinkRow{"../b", ""},
+                      LinkRow{"../chain1", ""},
+                      LinkRow{"sub/../x.yaml", ""}));
+
+TEST(HostileTrees, PathsThatLeaveTheTreeAreRefused) {
+  for (const char* path :
+       {"../x", "a/../../b", "a\\b", "a\rb", "..", "a/../..", "\xff"}) {
+    const BuildResult result = Build({{"a/x.yaml", "x"}}, {path});
+    ASSERT_THAT(result.errors, SizeIs(1)) << path;
+    EXPECT_THAT(result.bundles, IsEmpty());
+  }
+  // A slash at the beginning is the root's.
+  EXPECT_THAT(Names(Build({{"a/x.yaml", "x"}}, {"/a", "./a/.", "a/b/.."})),
+              ElementsAre("repo-a"));
+}
+
+TEST(HostileTrees, GitDirectoriesAreNeverRead) {
+  for (const char* name : {".GIT", ".git", ".git::$INDEX_ALLOCATION"}) {
+    const BuildResult result =
+        Build({{"a/x.yaml", "x"},
+               {absl::StrCat("a/", name, "/fleet.yaml"), "name: evil"},
+               {absl::StrCat("a/", name, "/config"), "canary"}},
+              {"a"});
+    for (const BuiltBundle& bundle : result.bundles) {
+      EXPECT_EQ(bundle.name, "repo-a");
+      EXPECT_THAT(FileNames(bundle), ElementsAre("x.yaml"));
+    }
+  }
+}
+
+TEST(HostileTrees, NamesThatDifferInCaseStayApart) {
+  const BuildResult result = Build({{"App/fleet.yaml", ""},
+                                    {"App/x.yaml", "1"},
+                                    {"app/fleet.yaml", ""},
+                                    {"app/x.yaml", "2"},
+                                    {"app/X.yaml", "3"},
+                                    {"-rf/fleet.yaml", ""},
+                                    {"-rf/-rf.yaml", "4"}});
+
+  EXPECT_THAT(result.errors, IsEmpty()) << DescribeProblems(result.errors);
+  EXPECT_THAT(result.bundles, SizeIs(3));
+  std::set<std::string> names;
+  for (const BuiltBundle& bundle : result.bundles) names.insert(bundle.name);
+  EXPECT_THAT(names, SizeIs(3));
+}
+
+TEST(HostileTrees, VeryManyEntriesAreAnErrorNotAMemoryFault) {
+  Files files;
+  for (int i = 0; i < 100'001; ++i) {
+    files[absl::StrCat("d/", i, ".yaml")] = "x";
+  }
+  const BuildResult result = Build(files);
+  ASSERT_THAT(result.errors, Not(IsEmpty()));
+  EXPECT_EQ(result.errors[0].code(), "RESOURCE_EXHAUSTED");
+  EXPECT_THAT(result.bundles, IsEmpty());
+}
+
+TEST(HostileTrees, NestedBundlesDoNotMultiplyWithoutEnd) {
+  // Each level ships all below it.
+  Files files;
+  std::string directory;
+  for (int i = 0; i < 40; ++i) {
+    absl::StrAppend(&directory, i == 0 ? "" : "/", "d");
+    files[directory + "/fleet.yaml"] = "";
+    for (int k = 0; k < 50; ++k) {
+      files[absl::StrCat(directory, "/", k, ".yaml")] = "x";
+    }
+  }
+  MemoryTree tree(files);
+  BuildLimits limits;
+  limits.max_entries = 10'000;
+
+  const BuildResult result = BuildBundles(tree, GitRepo(), {}, limits);
+
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_EQ(result.errors[0].code(), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(result.read_directories, 0);
+}
+
+TEST(HostileTrees, DependenciesStayInTheRepository) {
+  for (const char* repository :
+       {"file:///etc", "file://../../etc", "file://../nothing"}) {
+    const BuildResult result =
+        Build({{"a/Chart.yaml",
+                absl::StrCat("dependencies: [{name: x, repository: '",
+                             repository, "'}]")}},
+              {"a"});
+    ASSERT_THAT(result.errors, SizeIs(1)) << repository;
+    EXPECT_EQ(result.errors[0].file(), "a/Chart.yaml");
+  }
+  const BuildResult named =
+      Build({{"a/Chart.yaml",
+              "dependencies: [{name: ../../x, repository: 'file://../b'}]"},
+             {"b/Chart.yaml", "name: b"}},
+            {"a"});
+  ASSERT_THAT(named.errors, SizeIs(1));
+  EXPECT_THAT(named.errors[0].message(), HasSubstr("not a name"));
+}
+
+TEST(HostileTrees, SecretsOfAUrlAreNotShown) {
+  ChartNeed need;
+  need.chart = "git::https://user:canary@h/r//c?sshkey=canary";
+  EXPECT_THAT(DescribeChart(need), Not(HasSubstr("canary")));
+  need.chart = "c";
+  need.repo = "https://u:canary@h/charts?token=canary";
+  EXPECT_THAT(DescribeChart(need), Not(HasSubstr("canary")));
 }
 
 }  // namespace
