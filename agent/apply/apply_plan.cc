@@ -44,6 +44,40 @@ std::set<std::string> NamespacesOf(const Manifest* manifest) {
   return used;
 }
 
+// Deletes the release namespace last, unless something else is in it.
+void PlanNamespace(const PlanRequest& request, const Inventory& inventory,
+                   const Claims& claims, ApplyPlan* plan) {
+  const std::string ns(request.delete_namespace);
+  if (request.manifest != nullptr || request.keep_resources || ns.empty()) {
+    return;
+  }
+  std::string why;
+  if (claims.NamespaceInUse(ns, request.bundle_id)) {
+    why = "another bundle has objects in it";
+  }
+  for (const auto& [id, entry] : inventory.entries()) {
+    if (!why.empty()) break;
+    const bool within = entry.key().namespace_() == ns ||
+                        (IsNamespace(entry.key()) && entry.key().name() == ns);
+    if (!within) continue;
+    if (entry.bundle_id() != request.bundle_id) {
+      why = "another bundle has objects in it";
+    } else if (entry.keep()) {
+      why = "an object that is marked to be kept is in it";
+    }
+  }
+  if (!why.empty()) {
+    plan->notes.push_back(absl::StrCat("namespace ", ns, " stays: ", why));
+    return;
+  }
+  PlannedPrune prune;
+  prune.key.set_version("v1");
+  prune.key.set_kind("Namespace");
+  prune.key.set_name(ns);
+  prune.unmarked = true;
+  plan->prunes.push_back({std::move(prune)});
+}
+
 void PlanPrunes(const PlanRequest& request,
                 const std::set<ObjectIdentity>& wanted,
                 const Inventory& inventory, const Claims& claims,
@@ -86,6 +120,7 @@ void PlanPrunes(const PlanRequest& request,
   for (auto& [rank, prunes] : by_rank) {
     plan->prunes.push_back(std::move(prunes));
   }
+  PlanNamespace(request, inventory, claims, plan);
   if (request.keep_resources && !plan->forget.empty()) {
     plan->notes.push_back("the objects stay: keepResources is set");
   }

@@ -77,6 +77,8 @@ struct PlannedPrune {
   // Empty: the object was named before its first apply and may or may not
   // exist. It is ours only if it bears the bundle's mark.
   std::string uid;
+  // A namespace that goes by the policy's word: no mark is asked for.
+  bool unmarked = false;
 };
 
 // Thread-compatible.
@@ -105,6 +107,8 @@ struct PlanRequest {
   const core::v1::Manifest* manifest = nullptr;
   // The tombstone leaves the objects running.
   bool keep_resources = false;
+  // The tombstone deletes this namespace at last; empty: none.
+  absl::string_view delete_namespace;
 };
 
 // `in_sync` says of an object of the inventory that the cluster has it as it

@@ -261,7 +261,7 @@ void DeploymentRun::Prune(const PlannedPrune& prune) {
   // Named before its first apply: is it there, and is it ours?
   tools_.applier.Get(
       Lane::kBulk, deployment->user, prune.key, /*metadata_only=*/true,
-      [weak = weak_from_this(), id,
+      [weak = weak_from_this(), id, unmarked = prune.unmarked,
        bundle_id = deployment->bundle_id](absl::StatusOr<KubeObject> live) {
         auto self = weak.lock();
         if (self == nullptr || self->pruning_.count(id) == 0) return;
@@ -275,7 +275,7 @@ void DeploymentRun::Prune(const PlannedPrune& prune) {
         }
         const absl::StatusOr<json> parsed = ParseKubeJson(live->json);
         const bool ours =
-            parsed.ok() && BearsMark(*parsed, bundle_id);
+            unmarked || (parsed.ok() && BearsMark(*parsed, bundle_id));
         if (!ours) {
           self->Gone(id);
           return;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "agent/apply/inventory.h"
+#include "agent/apply/namespace_rules.h"
 #include "agent/apply/refusal.h"
 #include "agent/health/health_rules.h"
 #include "common/kube/kube_error.h"
@@ -378,6 +379,19 @@ void Reconciler::StartRun(const Ptr& deployment) {
   request.keep_resources =
       tombstone && (deployment->record.keep_resources() ||
                     (running != nullptr && running->policy().keep_resources()));
+  if (tombstone && running != nullptr && running->policy().delete_namespace()) {
+    const std::string& ns = running->policy().release_namespace();
+    const bool others = std::any_of(
+        deployments_.begin(), deployments_.end(), [&](const auto& item) {
+          const Deployment& other = *item.second;
+          return &other != deployment.get() && !other.record.tombstone() &&
+                 other.manifest != nullptr &&
+                 other.manifest->policy().release_namespace() == ns;
+        });
+    if (!others && !IsProtectedNamespace(ns, parts_.agent_namespace)) {
+      request.delete_namespace = ns;
+    }
+  }
   const bool corrects = running != nullptr && running->policy().correct_drift();
   ApplyPlan plan = PlanApply(
       request, parts_.cache.inventory(), CurrentClaims(),

@@ -82,7 +82,7 @@ class ReconcilerTest : public testing::Test {
     ASSERT_THAT(cache, IsOk());
     cache_ = *std::move(cache);
     reconciler_ = std::make_unique<Reconciler>(Reconciler::Parts{
-        *cache_, blobs_, kube_, link_, loop_, clock_, random_});
+        *cache_, blobs_, kube_, link_, loop_, clock_, random_, "default"});
     reconciler_->Start();
     link_.Start(*reconciler_);
     Settle();
@@ -853,6 +853,103 @@ TEST_F(ReconcilerTest, SomebodyWhoChangesItAgainAndAgainSlowsUsDown) {
 
   Settle(absl::Minutes(2));
   EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+}
+
+json Account(const std::string& name) {
+  return {{"apiVersion", "v1"},
+          {"kind", "ServiceAccount"},
+          {"metadata", {{"name", name}, {"namespace", "default"}}}};
+}
+
+TEST_F(ReconcilerTest, EveryRequestOfADeploymentActsAsItsServiceAccount) {
+  ASSERT_THAT(kube_.CreateAs("x", Account("tenant")), IsOk());
+  core::v1::Manifest manifest = link_.MakeManifest("b", {ConfigMap("a")});
+  manifest.mutable_policy()->set_service_account("tenant");
+  link_.Assign("b", 1, manifest);
+  Settle();
+  ASSERT_THAT(kube_.EditAs("x", Key(ConfigMap("a")),
+                           [](json& o) { o["data"]["key"] = "2"; }),
+              IsOk());
+  Settle();
+  Crash();
+  Start();
+  link_.Tombstone("b", 2);
+  Settle();
+
+  EXPECT_FALSE(Exists(ConfigMap("a")));
+  int seen = 0;
+  for (const auto& request : kube_.requests()) {
+    if (request.key.kind() != "ConfigMap" || request.verb == Verb::kWatch) {
+      continue;
+    }
+    ++seen;
+    EXPECT_EQ(request.impersonate, "system:serviceaccount:default:tenant");
+  }
+  EXPECT_GE(seen, 4);
+}
+
+TEST_F(ReconcilerTest, AMissingServiceAccountHoldsAndTheOlderOneIsHealed) {
+  Assign(1, {ConfigMap("a")});
+  core::v1::Manifest manifest = link_.MakeManifest("b", {ConfigMap("a", "9")});
+  manifest.mutable_policy()->set_service_account("tenant");
+  link_.Assign("b", 2, manifest);
+  Settle();
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_BLOCKED);
+  EXPECT_NE(ProblemsOf("b").find("service account tenant does not exist"),
+            std::string::npos);
+  Crash();
+  Start();
+  ASSERT_THAT(kube_.DeleteAs(Key(ConfigMap("a"))), IsOk());
+  Settle();
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
+
+  ASSERT_THAT(kube_.CreateAs("x", Account("tenant")), IsOk());
+  Settle();
+  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "9");
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+}
+
+TEST_F(ReconcilerTest, ABundleWaitsForThoseItDependsOnAndThenStays) {
+  core::v1::Manifest app = link_.MakeManifest("app", {ConfigMap("app")});
+  app.mutable_policy()->add_depends_on()->set_name("db");
+  link_.Assign("app", 1, app);
+  Settle();
+  EXPECT_EQ(PhaseOf("app"), core::v1::PHASE_BLOCKED);
+  EXPECT_NE(ProblemsOf("app").find("no bundles matching labels"),
+            std::string::npos);
+  Assign(1, {Deployment("db", 1)}, "db");
+  EXPECT_FALSE(Exists(ConfigMap("app")));
+  EXPECT_NE(ProblemsOf("app").find("are not ready: [db (NotReady)]"),
+            std::string::npos);
+
+  ASSERT_THAT(kube_.SetStatus(Key(Deployment("db", 1)), Ready(1)), IsOk());
+  Settle();
+  EXPECT_TRUE(Exists(ConfigMap("app")));
+  EXPECT_EQ(PhaseOf("app"), core::v1::PHASE_HEALTHY) << ProblemsOf("app");
+
+  Assign(2, {Deployment("db", 2)}, "db");
+  EXPECT_EQ(PhaseOf("db"), core::v1::PHASE_VERIFYING);
+  EXPECT_EQ(PhaseOf("app"), core::v1::PHASE_HEALTHY);
+}
+
+TEST_F(ReconcilerTest, TheReleaseNamespaceGoesLastWhereThatIsAsked) {
+  const json shop = {{"apiVersion", "v1"},
+                     {"kind", "Namespace"},
+                     {"metadata", {{"name", "shop"}}}};
+  ASSERT_THAT(kube_.CreateAs("x", shop), IsOk());
+  json map = ConfigMap("a");
+  map["metadata"]["namespace"] = "shop";
+  core::v1::Manifest manifest = link_.MakeManifest("b", {map});
+  manifest.mutable_policy()->set_release_namespace("shop");
+  manifest.mutable_policy()->set_delete_namespace(true);
+  link_.Assign("b", 1, manifest);
+  Settle();
+  link_.Tombstone("b", 2);
+  Settle(absl::Seconds(5));
+
+  EXPECT_FALSE(Exists(map));
+  EXPECT_FALSE(Exists(shop));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DELETED);
 }
 
 }  // namespace
