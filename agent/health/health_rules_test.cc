@@ -3,6 +3,7 @@
 #include "agent/health/health_rules.h"
 
 #include "gmock/gmock.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "gtest/gtest.h"
 
 namespace flotilla::agent {
@@ -189,6 +190,37 @@ TEST(PodTrouble, NamesThePodTheContainerAndTheReason) {
       "reason":"CrashLoopBackOff","message":"back-off 10s"}}}]}})")),
             "pod web-1: container app: CrashLoopBackOff: back-off 10s");
   EXPECT_EQ(PodTrouble(json::parse(kReadyDeployment)), "");
+}
+
+TEST(HealthRules, IgnoredConditionsDoNotCount) {
+  const nlohmann::json object = nlohmann::json::parse(R"({
+      "kind": "Widget", "apiVersion": "x/v1", "metadata": {"name": "w"}, "status": {"conditions": [
+        {"type": "Stalled", "status": "True", "reason": "r"},
+        {"type": "Ready", "status": "True"}]}})");
+  google::protobuf::RepeatedPtrField<core::v1::ConditionPattern> patterns;
+  core::v1::ConditionPattern* pattern = patterns.Add();
+  const auto demand = [pattern](const char* key, const char* value) {
+    core::v1::LabelPair* field = pattern->add_fields();
+    field->set_key(key);
+    field->set_value(value);
+  };
+  nlohmann::json judged = object;
+  DropConditions(patterns, &judged);  // A pattern of nothing matches nothing.
+  EXPECT_EQ(judged, object);
+  demand("type", "Stalled");
+  demand("status", "True");
+  DropConditions(patterns, &judged);
+  EXPECT_EQ(JudgeHealth(judged).health, core::v1::HEALTH_HEALTHY);
+
+  judged = object;
+  demand("reason", "another");
+  DropConditions(patterns, &judged);
+  EXPECT_EQ(judged, object);
+  for (const char* const odd : {"null", "[]", R"({"status": 1})",
+                                R"({"status": {"conditions": [1, null]}})"}) {
+    judged = nlohmann::json::parse(odd);
+    DropConditions(patterns, &judged);
+  }
 }
 
 }  // namespace

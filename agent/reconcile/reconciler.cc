@@ -41,8 +41,11 @@ Reconciler::Reconciler(const Parts& parts)
       accounts_(parts.client, parts.loop, parts.random, parts.agent_namespace,
                 [this] { OnAccountsChanged(); }),
       namespace_watch_(parts.client, parts.loop,
-                       [this](const std::set<std::string>&) {
+                       [this](const std::set<std::string>& names) {
                          ReviewSoon();
+                         for (const std::string& name : names) {
+                           SettleNamespace(name);
+                         }
                        }),
       applier_(parts.client, parts.cache, parts.loop),
       reporter_(parts.link, parts.loop,
@@ -489,6 +492,12 @@ void Reconciler::OnRunEnded(const Ptr& deployment, uint64_t number,
   if (deployment->run == nullptr || deployment->run_number != number) return;
   deployment->run.reset();
   deployment->trouble = result.trouble;
+  if (deployment->running != nullptr) {
+    if (!WishOf(deployment->running->policy()).empty()) {
+      namespace_watch_.Start();
+    }
+    SettleNamespace(deployment->running->policy().release_namespace());
+  }
   const bool current = deployment->machine.current();
   const DeploymentMachine::Actions actions =
       deployment->machine.RunEnded(result.end);

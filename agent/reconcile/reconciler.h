@@ -156,6 +156,13 @@ class Reconciler : public LinkEvents,
   void OnAccountsChanged();
   void Act(Deployment& deployment);
 
+  // reconciler_namespaces.cc: labels and annotations of namespaces.
+  void SettleNamespace(const std::string& name);
+  void PatchNamespace(const std::string& name, const Ptr& deployment,
+                      NamespaceChange change);
+  void SetNamespaceProblem(Deployment& deployment, const std::string& code,
+                           const std::string& message);
+
   // reconciler_fetch.cc: bytes.
   void LoadManifest(const Ptr& deployment);
   void FetchManifest(const Ptr& deployment);
@@ -194,6 +201,9 @@ class Reconciler : public LinkEvents,
   std::set<std::string> touched_;
   // Bundles whose newest generation waits for something outside.
   std::set<std::string> held_;
+  // Namespaces with a patch in flight, and those that were once as wanted.
+  std::set<std::string> patching_;
+  std::set<std::string> settled_;
   // Kinds, by group and name, that cannot be watched.
   std::map<std::pair<std::string, std::string>, WatchTrouble> unwatched_;
   const std::shared_ptr<bool> alive_;

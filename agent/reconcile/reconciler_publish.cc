@@ -88,6 +88,11 @@ void Reconciler::PublishState(Deployment& deployment) {
     if (phase != core::v1::PHASE_DELETING) phase = core::v1::PHASE_BLOCKED;
     trouble = std::string(deployment.user.status().message());
   }
+  if (!deployment.namespace_problems.empty() &&
+      (phase == core::v1::PHASE_HEALTHY || phase == core::v1::PHASE_VERIFYING ||
+       phase == core::v1::PHASE_DEGRADED)) {
+    phase = core::v1::PHASE_FAILED;
+  }
   const std::string word =
       FleetStateOf(phase, fold.counts, deployment.machine.settled());
   if (word != deployment.state) {
@@ -141,6 +146,9 @@ void Reconciler::PublishState(Deployment& deployment) {
   }
   for (core::v1::Problem& problem : fold.problems) {
     if (state.problems_size() < 10) *state.add_problems() = std::move(problem);
+  }
+  for (const core::v1::Problem& problem : deployment.namespace_problems) {
+    if (state.problems_size() < 10) *state.add_problems() = problem;
   }
   for (const core::v1::Problem& problem : deployment.rivals) {
     if (state.problems_size() < 10) *state.add_problems() = problem;

@@ -952,5 +952,51 @@ TEST_F(ReconcilerTest, TheReleaseNamespaceGoesLastWhereThatIsAsked) {
   EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DELETED);
 }
 
+TEST_F(ReconcilerTest, LabelsOfTheReleaseNamespaceAreExactAndPutRight) {
+  const json shop = {{"apiVersion", "v1"},
+                     {"kind", "Namespace"},
+                     {"metadata", {{"name", "shop"}, {"labels", {{"x", "1"}}}}}};
+  ASSERT_THAT(kube_.CreateAs("x", shop), IsOk());
+  const auto want = [&](const std::string& bundle, const std::string& team) {
+    core::v1::Manifest manifest =
+        link_.MakeManifest(bundle, {ConfigMap(bundle)});
+    manifest.mutable_policy()->set_release_namespace("shop");
+    core::v1::LabelPair* label =
+        manifest.mutable_policy()->add_namespace_labels();
+    label->set_key("team");
+    label->set_value(team);
+    link_.Assign(bundle, 1, manifest);
+    Settle();
+  };
+  const auto labels = [&] {
+    return (*kube_.Find(Key(shop)))["metadata"]["labels"];
+  };
+  want("b", "red");
+  EXPECT_EQ(labels(), (json{{"team", "red"}}));
+  EXPECT_TRUE(link_.drift().empty());
+  const size_t writes = kube_.WriteCount();
+  Settle(absl::Minutes(2));
+  EXPECT_EQ(kube_.WriteCount(), writes);
+
+  ASSERT_THAT(kube_.EditAs("x", Key(shop),
+                           [](json& o) {
+                             o["metadata"]["labels"]["team"] = "blue";
+                           }),
+              IsOk());
+  Settle();
+  EXPECT_EQ(labels(), (json{{"team", "red"}}));
+  EXPECT_EQ(link_.drift().size(), 1u);
+
+  want("c", "green");
+  const size_t before = kube_.WriteCount();
+  Settle(absl::Minutes(2));
+  EXPECT_EQ(kube_.WriteCount(), before);
+  for (const char* const bundle : {"b", "c"}) {
+    EXPECT_EQ(PhaseOf(bundle), core::v1::PHASE_FAILED);
+    EXPECT_NE(ProblemsOf(bundle).find("name different namespaceLabels"),
+              std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace flotilla::agent
