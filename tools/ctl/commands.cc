@@ -196,11 +196,13 @@ absl::StatusOr<std::vector<admin::v1::DocumentFile>> ReadDocumentFiles(
   return files;
 }
 
-absl::Status Apply(Session& session, const std::vector<std::string>& paths,
-                   const std::string& workspace) {
+namespace {
+
+absl::Status ApplyFiles(Session& session,
+                        std::vector<admin::v1::DocumentFile> files,
+                        const std::string& workspace) {
   admin::v1::ApplyDocumentsRequest request;
   request.set_default_workspace(workspace);
-  ASSIGN_OR_RETURN(auto files, ReadDocumentFiles(paths));
   for (auto& file : files) *request.add_files() = std::move(file);
   ASSIGN_OR_RETURN(
       admin::v1::ApplyDocumentsResponse response,
@@ -221,6 +223,23 @@ absl::Status Apply(Session& session, const std::vector<std::string>& paths,
     session.out << "warning: " << ProblemLine(warning) << "\n";
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Apply(Session& session, const std::vector<std::string>& paths,
+                   const std::string& workspace) {
+  ASSIGN_OR_RETURN(std::vector<admin::v1::DocumentFile> files,
+                   ReadDocumentFiles(paths));
+  return ApplyFiles(session, std::move(files), workspace);
+}
+
+absl::Status ApplyText(Session& session, const std::string& name,
+                       const std::string& text, const std::string& workspace) {
+  std::vector<admin::v1::DocumentFile> files(1);
+  files[0].set_name(name);
+  files[0].set_content(text);
+  return ApplyFiles(session, std::move(files), workspace);
 }
 
 absl::Status Delete(Session& session, const std::vector<std::string>& paths,

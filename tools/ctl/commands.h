@@ -47,6 +47,10 @@ absl::StatusOr<std::map<std::string, std::string>> ParseLabels(
 absl::StatusOr<std::vector<admin::v1::DocumentFile>> ReadDocumentFiles(
     const std::vector<std::string>& paths);
 
+// Applies documents that are at hand; `name` is for messages.
+absl::Status ApplyText(Session& session, const std::string& name,
+                       const std::string& text, const std::string& workspace);
+
 absl::Status Apply(Session& session, const std::vector<std::string>& paths,
                    const std::string& workspace);
 absl::Status Delete(Session& session, const std::vector<std::string>& paths,

@@ -16,9 +16,11 @@
 #include "common/status/status_macros.h"
 #include "flotilla/admin/v1/admin.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
+#include "tools/ctl/bundle_command.h"
 #include "tools/ctl/commands.h"
 #include "tools/ctl/printer.h"
 #include "tools/ctl/render_command.h"
+#include "tools/ctl/target_command.h"
 
 namespace flotilla::ctl {
 namespace {
@@ -36,6 +38,9 @@ struct Flags {
   bool ignore_not_found = false;
   Filter filter;
   RenderOptions render;
+  BundleOptions bundle;
+  bool apply_bundles = false;
+  TargetOptions target;
 };
 
 // `workspace_default`: commands that change one thing need one workspace;
@@ -60,19 +65,49 @@ absl::Status RunToken(Session& session, const Flags& flags) {
                      flags.labels, ttl);
 }
 
+// Of commands that print documents: yaml unless json is asked for.
+absl::StatusOr<Format> DocumentFormat(const Flags& flags) {
+  if (flags.output.empty()) return Format::kYaml;
+  ASSIGN_OR_RETURN(const Format format, ParseFormat(flags.output));
+  if (format == Format::kTable) {
+    return absl::InvalidArgumentError(
+        "-o table: documents are printed as yaml or json");
+  }
+  return format;
+}
+
 absl::Status RunRender(const Flags& flags) {
   RenderOptions options = flags.render;
   ASSIGN_OR_RETURN(options.labels, ParseLabels(flags.labels));
-  if (flags.output.empty() || flags.output == "yaml") {
-    options.format = Format::kYaml;
-  } else {
-    ASSIGN_OR_RETURN(options.format, ParseFormat(flags.output));
-    if (options.format == Format::kTable) {
-      return absl::InvalidArgumentError(
-          "-o table: objects are printed as yaml or json");
-    }
-  }
+  ASSIGN_OR_RETURN(options.format, DocumentFormat(flags));
   return Render(options, std::cout, std::cerr);
+}
+
+absl::Status RunDiff(const Flags& flags) {
+  RenderOptions options = flags.render;
+  ASSIGN_OR_RETURN(options.labels, ParseLabels(flags.labels));
+  ASSIGN_OR_RETURN(options.format, ParseFormat(flags.output));
+  return Diff(options, std::cout, std::cerr);
+}
+
+absl::Status RunTarget(const Flags& flags) {
+  TargetOptions options = flags.target;
+  ASSIGN_OR_RETURN(options.format, DocumentFormat(flags));
+  return PrintTargets(options, std::cout, std::cerr);
+}
+
+// `session` is used with --apply only.
+absl::Status RunBundle(Session& session, const Flags& flags) {
+  BundleOptions options = flags.bundle;
+  options.workspace = WorkspaceOrDefault(flags);
+  ASSIGN_OR_RETURN(options.format, DocumentFormat(flags));
+  ASSIGN_OR_RETURN(const std::string documents,
+                   MakeBundles(options, std::cerr));
+  if (flags.apply_bundles) {
+    return ApplyText(session, options.directory, documents, options.workspace);
+  }
+  std::cout << documents;
+  return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
@@ -150,14 +185,62 @@ int Main(int argc, char** argv) {
 
   CLI::App* render = app.add_subcommand(
       "render", "Print what a cluster would get of a directory; no manager");
-  render->add_option("directory", flags.render.directory, "Repository")
+  CLI::App* diff = app.add_subcommand(
+      "diff", "Print what changes for a cluster since a revision; no manager");
+  diff->add_option("--against", flags.render.against,
+                   "Revision of the directory's Git repository, as HEAD~1")
       ->required();
-  render->add_option("--name", flags.render.repo_name, "Name of the GitRepo");
-  render->add_option("--labels", flags.labels, "k=v,k=v of the cluster");
-  render->add_option("--cluster", flags.render.cluster, "Name of the cluster");
-  render->add_option("--group", flags.render.groups, "Group it belongs to")
-      ->allow_extra_args(false);
+  for (CLI::App* command : {render, diff}) {
+    command->add_option("directory", flags.render.directory, "Repository")
+        ->required();
+    command->add_option("--name", flags.render.repo_name,
+                        "Name of the GitRepo");
+    command->add_option("--labels", flags.labels, "k=v,k=v of the cluster");
+    command->add_option("--cluster", flags.render.cluster,
+                        "Name of the cluster");
+    command->add_option("--group", flags.render.groups, "Group it belongs to")
+        ->allow_extra_args(false);
+    command->add_option("--cluster-file", flags.render.cluster_file,
+                        "Its Cluster document, and ClusterGroups");
+    command->add_option("--facts", flags.render.facts_file,
+                        "What it serves, as `flotilla get facts` prints it");
+  }
   render->add_option("-o,--output", flags.output, "yaml or json");
+  diff->add_option("-o,--output", flags.output, "table, yaml or json");
+
+  CLI::App* bundle = app.add_subcommand(
+      "bundle", "Print the Bundles of a directory, or apply them");
+  bundle->add_option("directory", flags.bundle.directory, "Repository")
+      ->required();
+  bundle->add_option("--name", flags.bundle.repo_name,
+                     "Name of the repository");
+  bundle->add_option("--targets", flags.bundle.targets_file,
+                     "File with `targets`, as in a GitRepo");
+  bundle->add_option("--target-namespace", flags.bundle.target_namespace,
+                     "Namespace that everything is forced into");
+  bundle->add_option("--service-account", flags.bundle.service_account,
+                     "Account in the cluster that is used");
+  bundle->add_flag("--paused", flags.bundle.paused, "Release nothing yet");
+  bundle->add_flag("--keep-resources", flags.bundle.keep_resources,
+                   "Deleting leaves the objects running");
+  bundle->add_flag("--compress", flags.bundle.compress,
+                   "Pack all files (base64+gz)");
+  bundle->add_flag("--apply", flags.apply_bundles,
+                   "Hand them to the manager in place of printing them");
+  bundle->add_option("-o,--output", flags.output, "yaml or json");
+  workspace(bundle);
+
+  CLI::App* target = app.add_subcommand(
+      "target", "Print which clusters a Bundle goes to; no manager");
+  target->add_option("--bundle", flags.target.bundle_file,
+                     "File with the Bundle, or - for standard input")
+      ->required();
+  target->add_option("--clusters", flags.target.cluster_files,
+                     "File or directory with Clusters and ClusterGroups")
+      ->required();
+  target->add_option("--targets", flags.target.targets_file,
+                     "File with `targets`, as in a GitRepo");
+  target->add_option("-o,--output", flags.output, "yaml or json");
 
   CLI11_PARSE(app, argc, argv);
   if (app.get_subcommands().empty()) {
@@ -169,6 +252,10 @@ int Main(int argc, char** argv) {
   absl::Status status;
   if (render->parsed()) {
     status = RunRender(flags);
+  } else if (diff->parsed()) {
+    status = RunDiff(flags);
+  } else if (target->parsed()) {
+    status = RunTarget(flags);
   } else {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -192,6 +279,8 @@ int Main(int argc, char** argv) {
       status = Sync(session, WorkspaceOrDefault(flags), flags.filter.name);
     } else if (create->parsed()) {
       status = RunToken(session, flags);
+    } else if (bundle->parsed()) {
+      status = RunBundle(session, flags);
     } else if (version->parsed()) {
       status = Version(session);
     }

@@ -11,22 +11,26 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/types/optional.h"
-#include "common/env/posix/posix_subprocess.h"
-#include "common/event/real_loop.h"
 #include "common/status/status_macros.h"
+#include "common/yaml/documents.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/render/v1/render.pb.h"
-#include "common/yaml/documents.h"
+#include "flotilla/storage/v1/storage.pb.h"
 #include "manager/gitsync/directory_tree.h"
-#include "manager/render/default_facts.h"
+#include "manager/gitsync/local_revision.h"
+#include "manager/render/effective_values.h"
 #include "manager/render/manifest_builder.h"
-#include "manager/render/worker_path.h"
-#include "manager/render/worker_renderer.h"
 #include "manager/targeting/render_inputs.h"
+#include "manager/targeting/target_clusters.h"
+#include "manager/targeting/template_context.h"
 #include "nlohmann/json.hpp"
+#include "tools/ctl/cluster_files.h"
+#include "tools/ctl/local_stages.h"
+#include "tools/ctl/object_diff.h"
 
 namespace flotilla::ctl {
 namespace {
@@ -36,12 +40,11 @@ using nlohmann::json;
 
 // Marks that core.proto names; put in by the builder for the agent's sake.
 constexpr char kMarkPrefix[] = "flotilla.dev/";
+// A download may bring charts whose dependencies are to be fetched.
+constexpr int kMaxDownloadRounds = 5;
 
-absl::Status ProblemsError(const std::vector<core::v1::Problem>& problems) {
-  std::vector<std::string> lines;
-  for (const auto& problem : problems) lines.push_back(ProblemLine(problem));
-  return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
-}
+// Of a chart's random functions: the manager's own seed is a secret.
+std::string RandomSeed() { return std::string(32, '\0'); }
 
 void Warn(const std::vector<core::v1::Problem>& warnings, std::ostream& out) {
   for (const auto& warning : warnings) {
@@ -63,66 +66,93 @@ void RemoveMarks(json& object, const char* map) {
   if (entries.empty()) metadata.erase(map);
 }
 
-// Renders charts one after another on a loop of its own.
-class ChartRenderer {
- public:
-  ChartRenderer() {
-    manager::WorkerRendererOptions options;
-    std::error_code ignored;
-    options.worker_path = manager::FindRenderWorker(
-        fs::read_symlink("/proc/self/exe", ignored).string());
-    options.max_workers = 1;
-    renderer_ = std::make_unique<manager::WorkerRenderer>(loop_, subprocesses_,
-                                                          options);
-  }
-
-  absl::StatusOr<render::v1::RenderResponse> Render(
-      const render::v1::RenderRequest& request) {
-    absl::StatusOr<render::v1::RenderResponse> result =
-        absl::InternalError("no answer");
-    renderer_->Render(
-        request, [&](absl::StatusOr<render::v1::RenderResponse> answer) {
-          result = std::move(answer);
-          loop_.Stop();
-        });
-    loop_.RunUntilStopped();
-    return result;
-  }
-
- private:
-  RealLoop loop_;
-  PosixSubprocesses subprocesses_;
-  // Declared last: destroyed first.
-  std::unique_ptr<manager::WorkerRenderer> renderer_;
+// A rendering for one cluster.
+struct Target {
+  ClusterFile cluster;
+  core::v1::ClusterFacts facts;
 };
 
-manager::TargetCluster ClusterOf(const RenderOptions& options) {
-  manager::TargetCluster cluster;
-  cluster.name = options.cluster;
-  cluster.labels = options.labels;
-  for (const std::string& group : options.groups) {
-    cluster.groups.push_back({group, {}});
+absl::StatusOr<Target> ReadTarget(const RenderOptions& options) {
+  Target target;
+  ASSIGN_OR_RETURN(target.cluster, ReadClusterFile(options.cluster_file));
+  storage::v1::Document& cluster = target.cluster.cluster;
+  if (!options.cluster.empty()) cluster.set_name(options.cluster);
+  std::map<std::string, std::string> labels;
+  for (const auto& label : cluster.labels()) {
+    labels[label.key()] = label.value();
   }
-  return cluster;
+  for (const auto& [key, value] : options.labels) labels[key] = value;
+  cluster.clear_labels();
+  for (const auto& [key, value] : labels) {
+    core::v1::LabelPair* label = cluster.add_labels();
+    label->set_key(key);
+    label->set_value(value);
+  }
+  ASSIGN_OR_RETURN(target.facts, ReadFactsFile(options.facts_file));
+  return target;
+}
+
+// The options with the cluster's templates filled in.
+absl::StatusOr<storage::v1::DeployOptions> FillIn(
+    const manager::BundleInput& bundle, const Target& target,
+    LocalStages& stages, std::ostream& warnings) {
+  storage::v1::Desired desired;
+  *desired.mutable_options() = bundle.options;
+  desired.set_bundle_name(bundle.bundle);
+  if (manager::NeedsTemplateContext(bundle.options)) {
+    std::optional<storage::v1::TemplateContext> context =
+        manager::MakeTemplateContext(target.cluster.cluster);
+    if (context.has_value()) {
+      *desired.mutable_template_context() = *std::move(context);
+    }
+  }
+  storage::v1::DeployOptions options = bundle.options;
+  const absl::optional<render::v1::RenderRequest> request =
+      manager::ValuesRequest(desired, RandomSeed(), 0);
+  if (request.has_value()) {
+    ASSIGN_OR_RETURN(const render::v1::RenderResponse response,
+                     stages.Render(*request), _ << "bundle " << bundle.bundle);
+    if (response.has_error()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "bundle ", bundle.bundle, ": ", response.error().message()));
+    }
+    options = manager::WithValues(options, response);
+  }
+  for (const core::v1::ValuesRef& ref : manager::AskedValues(options)) {
+    warnings << "warning: bundle " << Safe(bundle.bundle) << " takes values of "
+             << (ref.kind() == core::v1::ValuesRef::KIND_SECRET ? "Secret "
+                                                                : "ConfigMap ")
+             << Safe(ref.namespace_()) << "/" << Safe(ref.name())
+             << " from the cluster; it is rendered without them\n";
+  }
+  return options;
 }
 
 absl::StatusOr<std::vector<json>> RenderBundle(manager::BundleInput& bundle,
-                                               ChartRenderer& charts,
+                                               const Target& target,
+                                               LocalStages& stages,
                                                std::ostream& warnings) {
   manager::RenderInput input;
-  input.workspace = "fleet-default";
+  input.workspace = target.cluster.cluster.workspace();
   input.bundle_name = bundle.bundle;
   input.directory = bundle.directory;
   for (auto& file : bundle.files) {
-    input.files.push_back({file.name, std::move(file.bytes)});
+    if (file.digest.empty()) {
+      input.files.push_back({file.name, std::move(file.bytes)});
+      continue;
+    }
+    ASSIGN_OR_RETURN(std::string bytes, stages.blobs().Get(file.digest));
+    input.files.push_back({file.name, std::move(bytes)});
   }
-  input.options = bundle.options;
-  input.facts = manager::DefaultClusterFacts();
-  input.random_seed = std::string(32, '\0');
+  std::sort(input.files.begin(), input.files.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  ASSIGN_OR_RETURN(input.options, FillIn(bundle, target, stages, warnings));
+  input.facts = target.facts;
+  input.random_seed = RandomSeed();
   manager::BundleRender render(std::move(input));
   while (absl::optional<render::v1::RenderRequest> request = render.Next()) {
     ASSIGN_OR_RETURN(render::v1::RenderResponse response,
-                     charts.Render(*request), _ << "bundle " << bundle.bundle);
+                     stages.Render(*request), _ << "bundle " << bundle.bundle);
     render.Answer(std::move(response));
   }
   manager::BuiltManifest built = render.Finish();
@@ -160,43 +190,102 @@ absl::StatusOr<std::vector<json>> RenderBundle(manager::BundleInput& bundle,
   return objects;
 }
 
-}  // namespace
-
-absl::Status Render(const RenderOptions& options, std::ostream& out,
-                    std::ostream& warnings) {
-  ASSIGN_OR_RETURN(std::unique_ptr<manager::DirectoryTree> tree,
-                   manager::DirectoryTree::Open(options.directory));
+// All objects of a tree, bundle after bundle.
+absl::StatusOr<std::vector<json>> RenderTree(manager::FileTree& tree,
+                                             const RenderOptions& options,
+                                             const Target& target,
+                                             LocalStages& stages,
+                                             std::ostream& warnings) {
   std::string name = options.repo_name;
   if (name.empty()) {
     std::error_code error;
     fs::path path = fs::canonical(options.directory, error);
     name = error ? "repository" : path.filename().string();
   }
-  manager::RenderInputList list =
-      manager::ReadRenderInputs(*tree, name, ClusterOf(options));
+  std::vector<const storage::v1::Document*> groups;
+  for (const auto& group : target.cluster.groups) groups.push_back(&group);
+  manager::TargetCluster cluster =
+      manager::MakeTargetCluster(target.cluster.cluster, groups);
+  for (const std::string& group : options.groups) {
+    cluster.groups.push_back({group, {}});
+  }
+  manager::FetchedCharts charts;
+  manager::RenderInputList list;
+  for (int round = 0;; ++round) {
+    list = manager::ReadRenderInputs(tree, name, cluster, charts);
+    if (!list.errors.empty() || list.needs.empty()) break;
+    if (round == kMaxDownloadRounds) {
+      return absl::FailedPreconditionError(
+          "charts ask for ever more charts; check their dependencies");
+    }
+    RETURN_IF_ERROR(stages.FetchCharts(list.needs, charts));
+  }
   Warn(list.warnings, warnings);
   if (!list.errors.empty()) return ProblemsError(list.errors);
   for (const std::string& bundle : list.not_deployed) {
     warnings << "bundle " << Safe(bundle)
              << " is kept from this cluster by doNotDeploy\n";
   }
-  ChartRenderer charts;
-  json all = json::array();
-  std::string text;
+  std::vector<json> all;
   for (manager::BundleInput& bundle : list.bundles) {
     ASSIGN_OR_RETURN(std::vector<json> objects,
-                     RenderBundle(bundle, charts, warnings));
-    for (json& object : objects) {
-      if (options.format == Format::kJson) {
-        all.push_back(std::move(object));
-      } else {
-        absl::StrAppend(&text, "---\n", ToYaml(object));
-      }
+                     RenderBundle(bundle, target, stages, warnings));
+    for (json& object : objects) all.push_back(std::move(object));
+  }
+  return all;
+}
+
+}  // namespace
+
+absl::Status Render(const RenderOptions& options, std::ostream& out,
+                    std::ostream& warnings) {
+  ASSIGN_OR_RETURN(std::unique_ptr<manager::DirectoryTree> tree,
+                   manager::DirectoryTree::Open(options.directory));
+  ASSIGN_OR_RETURN(const Target target, ReadTarget(options));
+  LocalStages stages;
+  ASSIGN_OR_RETURN(const std::vector<json> objects,
+                   RenderTree(*tree, options, target, stages, warnings));
+  // Printed at once: an error in one bundle prints nothing.
+  std::string text;
+  if (options.format == Format::kJson) {
+    text = json(objects).dump(2) + "\n";
+  } else {
+    for (const json& object : objects) {
+      absl::StrAppend(&text, "---\n", ToYaml(object));
     }
   }
-  // Printed at once: an error in one bundle prints nothing.
-  if (options.format == Format::kJson) text = all.dump(2) + "\n";
   out << text;
+  return absl::OkStatus();
+}
+
+absl::Status Diff(const RenderOptions& options, std::ostream& out,
+                  std::ostream& warnings) {
+  ASSIGN_OR_RETURN(std::unique_ptr<manager::DirectoryTree> now,
+                   manager::DirectoryTree::Open(options.directory));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<manager::FileTree> then,
+      manager::OpenLocalRevision(options.directory, options.against));
+  ASSIGN_OR_RETURN(const Target target, ReadTarget(options));
+  LocalStages stages;
+  // Warnings of what is past help nobody.
+  std::ostream nowhere(nullptr);
+  ASSIGN_OR_RETURN(const std::vector<json> before,
+                   RenderTree(*then, options, target, stages, nowhere),
+                   _ << "at " << options.against);
+  ASSIGN_OR_RETURN(const std::vector<json> after,
+                   RenderTree(*now, options, target, stages, warnings));
+  const std::vector<ObjectChange> changes = DiffObjects(before, after);
+  switch (options.format) {
+    case Format::kTable:
+      out << DiffText(changes);
+      break;
+    case Format::kJson:
+      out << DiffJson(changes).dump(2) << "\n";
+      break;
+    case Format::kYaml:
+      out << ToYaml(DiffJson(changes));
+      break;
+  }
   return absl::OkStatus();
 }
 

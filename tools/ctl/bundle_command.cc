@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tools/ctl/bundle_command.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "common/status/status_macros.h"
+#include "common/yaml/documents.h"
+#include "flotilla/storage/v1/storage.pb.h"
+#include "manager/bundle/bundle_builder.h"
+#include "manager/bundle/bundle_revision.h"
+#include "manager/bundle/chart_needs.h"
+#include "manager/documents/document_json.h"
+#include "manager/gitsync/directory_tree.h"
+#include "nlohmann/json.hpp"
+#include "tools/ctl/local_stages.h"
+#include "tools/ctl/target_files.h"
+
+namespace flotilla::ctl {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+absl::StatusOr<storage::v1::Document> MakeGitRepo(
+    const BundleOptions& options) {
+  storage::v1::Document document;
+  document.set_kind("GitRepo");
+  document.set_workspace(options.workspace);
+  std::string name = options.repo_name;
+  if (name.empty()) {
+    std::error_code error;
+    name = fs::canonical(options.directory, error).filename().string();
+  }
+  document.set_name(name);
+  storage::v1::GitRepoSpec& spec = *document.mutable_git_repo();
+  spec.set_target_namespace(options.target_namespace);
+  spec.set_service_account(options.service_account);
+  spec.set_paused(options.paused);
+  spec.set_keep_resources(options.keep_resources);
+  if (!options.targets_file.empty()) {
+    ASSIGN_OR_RETURN(TargetsFile targets,
+                     ReadTargetsFile(options.targets_file));
+    *spec.mutable_targets() = std::move(targets.targets);
+  }
+  return document;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> MakeBundles(const BundleOptions& options,
+                                        std::ostream& warnings) {
+  ASSIGN_OR_RETURN(std::unique_ptr<manager::DirectoryTree> tree,
+                   manager::DirectoryTree::Open(options.directory));
+  ASSIGN_OR_RETURN(const storage::v1::Document git_repo, MakeGitRepo(options));
+  manager::BuildResult built = manager::BuildBundles(*tree, git_repo);
+  for (const auto& warning : built.warnings) {
+    warnings << "warning: " << ProblemLine(warning) << "\n";
+  }
+  if (!built.errors.empty()) return ProblemsError(built.errors);
+
+  LocalStages stages;
+  json all = json::array();
+  for (manager::BuiltBundle& bundle : built.bundles) {
+    std::vector<BlobStore::Blob> contents;
+    for (manager::ContentFile& file : bundle.fresh->files) {
+      contents.push_back({std::move(file.bytes), file.secret});
+    }
+    ASSIGN_OR_RETURN(std::vector<std::string> digests,
+                     stages.blobs().PutAll(contents));
+    auto digest = digests.begin();
+    for (manager::ContentFile& file : bundle.fresh->files) {
+      file.digest = std::move(*digest++);
+    }
+    storage::v1::BundleRevision revision =
+        manager::MakeRevision(bundle, git_repo);
+    manager::FetchedCharts charts;
+    RETURN_IF_ERROR(stages.FetchCharts(bundle.content->charts, charts));
+    RETURN_IF_ERROR(manager::AttachCharts(bundle.content->charts, charts,
+                                          manager::BuildLimits().bundle(),
+                                          revision));
+    std::vector<std::string> files;
+    for (const storage::v1::BundleFile& file : revision.files()) {
+      ASSIGN_OR_RETURN(std::string bytes,
+                       stages.blobs().Get(file.blob_digest()));
+      files.push_back(std::move(bytes));
+    }
+    all.push_back(manager::DocumentToJson(
+        manager::BundleDocument(options.workspace, bundle.name, revision),
+        &files,
+        options.compress ? manager::FileEncoding::kCompressed
+                         : manager::FileEncoding::kText));
+  }
+  if (options.format == Format::kJson) {
+    // As kubectl prints several.
+    return (all.size() == 1 ? all[0]
+                            : json({{"apiVersion", "v1"},
+                                    {"kind", "List"},
+                                    {"items", all}}))
+               .dump(2) +
+           "\n";
+  }
+  std::string text;
+  for (const json& document : all) {
+    absl::StrAppend(&text, "---\n", ToYaml(document));
+  }
+  return text;
+}
+
+}  // namespace flotilla::ctl

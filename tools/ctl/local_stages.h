@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The manager's stages between a directory and its objects, run one after the
+// other in this process (docs/adr, 0008): downloads of charts, the render
+// worker, and what was downloaded.
+
+#ifndef FLOTILLA_TOOLS_CTL_LOCAL_STAGES_H_
+#define FLOTILLA_TOOLS_CTL_LOCAL_STAGES_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/blob/memory_blob_store.h"
+#include "common/env/posix/posix_subprocess.h"
+#include "common/event/real_loop.h"
+#include "common/event/thread_worker_pool.h"
+#include "flotilla/core/v1/core.pb.h"
+#include "flotilla/render/v1/render.pb.h"
+#include "manager/bundle/chart_needs.h"
+#include "manager/charts/process_chart_fetcher.h"
+#include "manager/render/worker_renderer.h"
+
+namespace flotilla::ctl {
+
+// INVALID_ARGUMENT with a line for each problem.
+absl::Status ProblemsError(const std::vector<core::v1::Problem>& problems);
+
+// Blocks while it works.
+//
+// Thread-compatible.
+class LocalStages {
+ public:
+  LocalStages();
+  LocalStages(const LocalStages&) = delete;
+  LocalStages& operator=(const LocalStages&) = delete;
+
+  // Downloads without credentials, in addition to what `fetched` has. The
+  // error names file and line of who asked.
+  absl::Status FetchCharts(const std::vector<manager::ChartNeed>& needs,
+                           manager::FetchedCharts& fetched);
+
+  absl::StatusOr<render::v1::RenderResponse> Render(
+      const render::v1::RenderRequest& request);
+
+  // What was downloaded, by digest.
+  BlobStore& blobs() { return blobs_; }
+
+ private:
+  RealLoop loop_;
+  ThreadWorkerPool workers_;
+  PosixSubprocesses subprocesses_;
+  MemoryBlobStore blobs_;
+  // Declared last: destroyed first.
+  std::unique_ptr<manager::ProcessChartFetcher> fetcher_;
+  std::unique_ptr<manager::WorkerRenderer> renderer_;
+};
+
+}  // namespace flotilla::ctl
+
+#endif  // FLOTILLA_TOOLS_CTL_LOCAL_STAGES_H_
