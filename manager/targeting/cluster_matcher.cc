@@ -9,30 +9,18 @@ namespace {
 
 using storage::v1::Target;
 
-constexpr char kDisplayName[] = "management.cattle.io/cluster-display-name";
-
 bool NameMatches(const std::string& name, const TargetCluster& cluster) {
   if (cluster.name == name) return true;
-  const auto it = cluster.labels.find(kDisplayName);
+  const auto it = cluster.labels.find(kDisplayNameLabel);
   return it != cluster.labels.end() && it->second == name;
-}
-
-bool GroupMatches(const Target& target, const TargetGroup& group) {
-  if (!target.cluster_group().empty() &&
-      target.cluster_group() != group.name) {
-    return false;
-  }
-  return !target.has_cluster_group_selector() ||
-         SelectorMatches(target.cluster_group_selector(), group.labels);
 }
 
 }  // namespace
 
-bool TargetMatches(const Target& target, const TargetCluster& cluster) {
-  const bool by_group =
-      !target.cluster_group().empty() || target.has_cluster_group_selector();
+bool TargetMatchesByGroup(const Target& target, const TargetCluster& cluster,
+                          const TargetGroup& group) {
   if (target.cluster_name().empty() && !target.has_cluster_selector() &&
-      !by_group) {
+      target.cluster_group().empty() && !target.has_cluster_group_selector()) {
     return false;
   }
   if (!target.cluster_name().empty() &&
@@ -43,12 +31,26 @@ bool TargetMatches(const Target& target, const TargetCluster& cluster) {
       !SelectorMatches(target.cluster_selector(), cluster.labels)) {
     return false;
   }
-  if (!by_group) return true;
-  // A cluster without groups is in one without a name and labels.
-  if (cluster.groups.empty()) return GroupMatches(target, TargetGroup());
+  if (!target.cluster_group().empty() &&
+      target.cluster_group() != group.name) {
+    return false;
+  }
+  return !target.has_cluster_group_selector() ||
+         SelectorMatches(target.cluster_group_selector(), group.labels);
+}
+
+std::vector<TargetGroup> GroupsToTry(const TargetCluster& cluster) {
+  if (cluster.groups.empty()) return {TargetGroup()};
+  return cluster.groups;
+}
+
+bool TargetMatches(const Target& target, const TargetCluster& cluster) {
+  if (cluster.groups.empty()) {
+    return TargetMatchesByGroup(target, cluster, TargetGroup());
+  }
   return std::any_of(cluster.groups.begin(), cluster.groups.end(),
-                     [&target](const TargetGroup& group) {
-                       return GroupMatches(target, group);
+                     [&](const TargetGroup& group) {
+                       return TargetMatchesByGroup(target, cluster, group);
                      });
 }
 

@@ -2,7 +2,6 @@
 
 #include "manager/targeting/target_resolver.h"
 
-#include <iostream>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,10 +9,10 @@
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "gmock/gmock.h"
-#include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "manager/bundle/corpus.h"
 #include "manager/documents/fleet_yaml.h"
+#include "manager/store/records.h"
 #include "manager/targeting/cluster_matcher.h"
 #include "nlohmann/json.hpp"
 
@@ -22,7 +21,6 @@ namespace {
 
 using nlohmann::json;
 using storage::v1::BundleRevision;
-using storage::v1::DeployOptions;
 using ::testing::IsEmpty;
 
 TargetCluster Cluster(const std::string& name) {
@@ -42,17 +40,13 @@ google::protobuf::RepeatedPtrField<storage::v1::Target> Targets(
   return yaml.customizations;
 }
 
-// Checks the rows whose features are honoured; returns how many were not.
-int CheckTable(const json& table, int& checked) {
-  int left_out = 0;
+// Checks all rows, by the rule and by the resolver; returns how many.
+int CheckTable(const json& table) {
+  int checked = 0;
   for (const json& row : table["cases"]) {
-    if (row.value("targetCustomizationMode", "FirstMatch") != "FirstMatch") {
-      std::cout << "left out, mode is not supported yet: " << row["case"]
-                << std::endl;
-      ++left_out;
-      continue;
-    }
     BundleRevision bundle;
+    bundle.set_all_matches(row.value("targetCustomizationMode", "") ==
+                           "AllMatches");
     if (row.contains("root")) {
       const FleetYaml root =
           ParseFleetYaml(row["root"].dump(), "root.yaml", "table");
@@ -60,12 +54,19 @@ int CheckTable(const json& table, int& checked) {
       *bundle.mutable_options() = root.options;
     }
     *bundle.mutable_targets() = Targets(row["gitRepoTargets"]);
+    if (row.contains("restrictions")) {
+      *bundle.mutable_restrictions() = Targets(row["restrictions"]);
+    }
     *bundle.mutable_customizations() = Targets(row["targetCustomizations"]);
     std::map<std::string, json> deployed;
     for (const char* name : {"one", "two", "three"}) {
       const std::optional<ResolvedTarget> resolved =
           ResolveTarget(bundle, Cluster(name));
+      const auto shared =
+          BundleResolver(bundle).Resolve(ClusterSubject(Cluster(name)));
+      EXPECT_EQ(shared != nullptr, resolved.has_value()) << row["case"];
       if (!resolved.has_value()) continue;
+      EXPECT_EQ(shared->options_bytes, SerializeRecord(resolved->options));
       const std::string& values = resolved->options.helm().values_json();
       deployed[name] =
           values.empty() ? json::object() : json::parse(values, nullptr, false);
@@ -77,53 +78,19 @@ int CheckTable(const json& table, int& checked) {
     EXPECT_EQ(deployed, wanted) << row["case"];
     ++checked;
   }
-  return left_out;
+  return checked;
 }
 
 TEST(TargetResolver, FollowsTheTableOfTheTree) {
-  int checked = 0;
-  EXPECT_EQ(
-      CheckTable(ReadTable("manager/targeting/testdata/targets.yaml"), checked),
-      0);
-  EXPECT_EQ(checked, 5);
+  EXPECT_EQ(CheckTable(ReadTable("manager/targeting/testdata/targets.yaml")),
+            14);
 }
 
 TEST(TargetResolver, FollowsTheTableOfTheCorpus) {
   const std::optional<json> table = ReadCorpusTable("targets.yaml");
   if (!table.has_value()) return;
 
-  int checked = 0;
-  const int left_out = CheckTable(*table, checked);
-
-  std::cout << checked << " cases of the corpus checked, " << left_out
-            << " left out" << std::endl;
-  EXPECT_GT(checked, 0);
-}
-
-DeployOptions Options(const char* text) {
-  DeployOptions options;
-  EXPECT_TRUE(
-      google::protobuf::TextFormat::ParseFromString(text, &options));
-  return options;
-}
-
-TEST(TargetResolver, MergesOptionsByTheRuleOfEach) {
-  const DeployOptions merged = MergeOptions(
-      Options("default_namespace: 'a' namespace: 'b' keep_resources: true "
-              "correct_drift: TRI_STATE_TRUE "
-              "helm { chart: 'c' release_name: 'r' take_ownership: true "
-              "       values_json: '{\"a\":1,\"l\":[1]}' }"),
-      Options("namespace: 'n' correct_drift: TRI_STATE_FALSE "
-              "helm { release_name: 'q' values_json: '{\"l\":[2],\"b\":1}' }"));
-
-  EXPECT_EQ(merged.default_namespace(), "a");
-  EXPECT_EQ(merged.namespace_(), "n");
-  EXPECT_TRUE(merged.keep_resources());
-  EXPECT_EQ(merged.correct_drift(), storage::v1::TRI_STATE_FALSE);
-  EXPECT_EQ(merged.helm().chart(), "c");
-  EXPECT_EQ(merged.helm().release_name(), "q");
-  EXPECT_TRUE(merged.helm().take_ownership());
-  EXPECT_EQ(merged.helm().values_json(), R"({"a":1,"b":1,"l":[2]})");
+  EXPECT_GT(CheckTable(*table), 0);
 }
 
 TEST(TargetResolver, DecidesOnDriftByTargetThenFleetYamlThenGitRepoThenOn) {

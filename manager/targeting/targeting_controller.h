@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TargetingController keeps /desired/ in step with bundles, Cluster and
-// ClusterGroup documents and enrolled clusters: one record for each cluster
-// that gets a bundle, with the options that are merged for it. Work is
-// proportional to change: a changed bundle touches its workspace's clusters, a
-// changed cluster its own row of bundles. It is the only writer of /desired/.
+// TargetingController keeps /desired/ in step with bundles, Cluster,
+// ClusterGroup, BundleNamespaceMapping and Namespace documents and enrolled
+// clusters: one record for each cluster that gets a bundle, with the options
+// that are merged for it. Work is proportional to change: a changed bundle
+// touches the clusters it may go to, a changed cluster its own row of bundles,
+// and only records whose content changes are written. It is the only writer of
+// /desired/.
 //
 // A cluster that is to lose a bundle keeps its record, with a removal, until
 // /released/ says that the agent has let go. Nothing is removed because
 // something is merely absent: a bundle goes when its head has a removal, a
 // cluster when its identity is revoked. The records of a revoked cluster are
 // dropped without a removal: it keeps its workloads (decisions.md 27).
+//
+// Desired.options_digest covers the template context too where there is one, so
+// that equal digests mean equal renders.
 
 #ifndef FLOTILLA_MANAGER_TARGETING_TARGETING_CONTROLLER_H_
 #define FLOTILLA_MANAGER_TARGETING_TARGETING_CONTROLLER_H_
@@ -18,12 +23,14 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -31,7 +38,8 @@
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/store/store.h"
 #include "manager/store/typed_mirror.h"
-#include "manager/targeting/cluster_matcher.h"
+#include "manager/targeting/bundle_reach.h"
+#include "manager/targeting/target_resolver.h"
 
 namespace flotilla::manager {
 
@@ -40,6 +48,7 @@ class TargetingController {
  public:
   // `loop` and `store` must outlive it. `writer` writes kDesiredFamily.
   TargetingController(Loop& loop, Store& store, FamilyWriter writer);
+  ~TargetingController();
   TargetingController(const TargetingController&) = delete;
   TargetingController& operator=(const TargetingController&) = delete;
 
@@ -53,40 +62,70 @@ class TargetingController {
   uint64_t resolved_count() const { return resolved_count_; }
 
  private:
+  // What is known of a cluster and of a bundle, folded from the mirrors so
+  // that a pair of them needs no look-up.
+  struct ClusterSlot;
+  struct BundleSlot;
+  struct Groups;
   // Cluster id, then bundle id.
   using Pair = std::pair<std::string, std::string>;
   struct Plan {
     std::map<std::string, int64_t> compares;
     std::vector<Op> ops;
+    // What the ops are about, and why.
+    std::map<Pair, std::string> pairs;
+  };
+  // One changed bundle against its clusters, or one changed cluster against
+  // its bundles, in the middle of it.
+  struct Work {
+    std::string cause;
+    // The one that changed is in all of them.
+    std::vector<std::pair<ClusterSlot*, BundleSlot*>> pairs;
+    size_t next = 0;
   };
 
   void OnDocument(const std::string& key,
                   const storage::v1::Document* document);
+  void OnCluster(const std::string& workspace, const std::string& name);
+  void OnSource(const std::string& kind, const std::string& workspace,
+                const std::string& name);
   void OnIdentity(const std::string& key,
                   const storage::v1::ClusterIdentity* identity);
   void OnHead(const std::string& key, const storage::v1::BundleHead* head);
   void OnRevision(const std::string& key);
   void OnDesired(const std::string& key, const storage::v1::Desired* desired);
+  void OnReleased(const std::string& key);
 
   bool Loaded() const;
   void Wake();
   void Run();
-  // Turns changed clusters, groups and bundles into pairs.
+  void ForgetGoneBundles();
+  // Turns changed groups and mappings into changed clusters and bundles.
   void SpreadDirt();
-  void SpreadCluster(const std::string& cluster_id, const std::string& cause);
-  void ResolvePair(const Pair& pair, const std::string& cause, Plan& plan);
-  void PlanRemoval(const Pair& pair, const storage::v1::Desired& row,
-                   const storage::v1::BundleHead& head,
+  void SpreadGroups(const std::string& workspace);
+  void SpreadReach(const std::string& workspace, const std::string& cause);
+  // Takes up the next changed bundle or cluster; false when there is none.
+  bool NextWork();
+  void ResolvePair(BundleSlot& bundle, ClusterSlot& cluster,
                    const std::string& cause, Plan& plan);
-  void DropRow(const Pair& pair, Plan& plan);
-  void Guard(const std::string& key, int64_t revision, Plan& plan);
+  void PlanRemoval(BundleSlot& bundle, ClusterSlot& cluster,
+                   const storage::v1::Desired& row, const std::string& cause,
+                   Plan& plan);
+  void DropRow(BundleSlot& bundle, ClusterSlot& cluster, Plan& plan);
+  void Guard(BundleSlot& bundle, ClusterSlot& cluster, Plan& plan);
   void OnWritten(absl::StatusOr<int64_t> revision,
                  std::map<Pair, std::string> pairs);
 
-  const storage::v1::Document* ClusterDocument(
-      const storage::v1::ClusterIdentity& identity) const;
-  const TargetCluster& TargetOf(const storage::v1::ClusterIdentity& identity,
-                                const storage::v1::Document& document);
+  ClusterSlot& ClusterOf(const std::string& id);
+  BundleSlot& BundleOf(const std::string& id);
+  // Reads what `slot` folds again.
+  void RefreshCluster(ClusterSlot& slot);
+  void RefreshRevision(BundleSlot& slot);
+  // True when it reaches other workspaces than before.
+  bool RefreshReach(BundleSlot& slot);
+  const Groups& GroupsIn(const std::string& workspace);
+  // Whether the GitRepo, HelmOp or Bundle document that it came from pauses.
+  bool SourcePaused(const BundleSlot& slot) const;
 
   // Collaborators. Not owned.
   Loop& loop_;
@@ -98,21 +137,33 @@ class TargetingController {
   bool writing_ = false;
   absl::Status last_error_;
   uint64_t resolved_count_ = 0;
-  // What changed, and why, for Desired.removed_by.
+  // What changed, and why, for Desired.removed_by; an empty cause of a bundle
+  // stands for its commit or document.
   std::map<std::string, std::string> dirty_clusters_;
-  std::set<std::string> dirty_groups_;  // Workspaces.
-  std::set<std::string> dirty_bundles_;
+  std::map<std::string, std::string> dirty_bundles_;
+  std::map<std::string, std::string> dirty_reach_;  // By workspace.
+  std::set<std::string> dirty_groups_;              // Workspaces.
   std::map<Pair, std::string> dirty_pairs_;
-  // Workspace -> ids.
-  absl::flat_hash_map<std::string, std::set<std::string>> clusters_of_;
-  absl::flat_hash_map<std::string, std::set<std::string>> bundles_of_;
-  // Rows that are stored, by bundle and by cluster.
-  absl::flat_hash_map<std::string, std::set<std::string>> rows_of_bundle_;
-  absl::flat_hash_map<std::string, std::set<std::string>> rows_of_cluster_;
+  std::optional<Work> work_;
+  // Bundles whose head went, to be forgotten with their last record.
+  std::set<std::string> gone_bundles_;
+
+  // By id. Clusters stay for ever: identities do.
+  absl::flat_hash_map<std::string, std::unique_ptr<ClusterSlot>> clusters_;
+  absl::flat_hash_map<std::string, std::unique_ptr<BundleSlot>> bundles_;
+  // By workspace, then id.
+  absl::flat_hash_map<std::string, std::map<std::string, ClusterSlot*>>
+      clusters_in_;
+  absl::flat_hash_map<std::string, std::map<std::string, BundleSlot*>>
+      bundles_of_;
+  // Bundles that may go to the clusters of a workspace.
+  absl::flat_hash_map<std::string, std::map<std::string, BundleSlot*>>
+      bundles_for_;
   // "workspace/name" of a cluster -> ids that were enrolled under it.
   absl::flat_hash_map<std::string, std::set<std::string>> ids_of_name_;
-  // By cluster id; forgotten when the cluster or a group changes.
-  absl::flat_hash_map<std::string, TargetCluster> targets_;
+  // By workspace; forgotten when one of them changes.
+  absl::flat_hash_map<std::string, std::unique_ptr<Groups>> groups_;
+  BundleReach reach_;
   std::unique_ptr<Timer> retry_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
