@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
@@ -28,6 +29,7 @@
 #include "common/rpc/grpc_log.h"
 #include "common/status/status_macros.h"
 #include "common/version/version.h"
+#include "manager/charts/fetcher_path.h"
 #include "manager/manager_process.h"
 #include "manager/render/worker_path.h"
 
@@ -105,11 +107,22 @@ int main(int argc, char** argv) {
   flotilla::manager::ManagerOptions options;
   options.data_dir = DefaultDataDir();
   std::error_code ignored;
-  options.render_worker = flotilla::manager::FindRenderWorker(
-      std::filesystem::read_symlink("/proc/self/exe", ignored).string());
+  const std::string program =
+      std::filesystem::read_symlink("/proc/self/exe", ignored).string();
+  options.render_worker = flotilla::manager::FindRenderWorker(program);
+  options.chart_fetcher = flotilla::manager::FindChartFetcher(program);
   options.proxy = {FirstOf("http_proxy", "HTTP_PROXY"),
                    FirstOf("https_proxy", "HTTPS_PROXY"),
                    FirstOf("no_proxy", "NO_PROXY")};
+  for (const auto& [name, value] :
+       {std::pair<const char*, std::string>("HTTP_PROXY",
+                                            options.proxy.http_proxy),
+        {"HTTPS_PROXY", options.proxy.https_proxy},
+        {"NO_PROXY", options.proxy.no_proxy}}) {
+    if (!value.empty()) {
+      options.chart_environment.push_back(std::string(name) + "=" + value);
+    }
+  }
   std::string log_format = "text";
   CLI::App app("Brings what lies in Git onto many Kubernetes clusters",
                "flotilla-manager");
@@ -139,6 +152,8 @@ int main(int argc, char** argv) {
                  "absent");
   app.add_option("--render-worker", options.render_worker,
                  "Program that renders charts");
+  app.add_option("--chart-fetcher", options.chart_fetcher,
+                 "Program that downloads charts");
   app.add_option("--log-format", log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
   app.set_version_flag("--version", flotilla::kVersion);

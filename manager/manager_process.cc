@@ -22,6 +22,8 @@
 #include "manager/admin/admin_service.h"
 #include "manager/admin/read_model.h"
 #include "manager/bundle/bundle_controller.h"
+#include "manager/charts/chart_cache.h"
+#include "manager/charts/process_chart_fetcher.h"
 #include "manager/documents/document_registry.h"
 #include "manager/documents/secret_seal.h"
 #include "manager/frontend/management_cluster.h"
@@ -132,10 +134,13 @@ struct ManagerProcess::Parts {
   std::optional<FamilyWriter> session_writer;
   std::optional<FamilyWriter> facts_writer;
   std::optional<FamilyWriter> highwater_writer;
+  std::optional<FamilyWriter> values_writer;
 
   std::optional<DocumentRegistry> documents;
   std::optional<GitPoller> poller;
   std::optional<WebhookReceiver> webhooks;
+  std::unique_ptr<ChartCache> chart_cache;
+  std::optional<ProcessChartFetcher> charts;
   std::optional<BundleController> bundles;
   std::optional<TargetingController> targeting;
   std::optional<WorkerRenderer> renderer;
@@ -169,6 +174,7 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
   session_writer.emplace(*store, kSessionFamily);
   facts_writer.emplace(*store, kFactsFamily);
   highwater_writer.emplace(*store, kHighWaterFamily);
+  values_writer.emplace(*store, kValuesFamily);
 
   documents.emplace(loop, workers, *store,
                     FamilyWriter(*store, kDocumentFamily), *blobs, *box,
@@ -188,8 +194,19 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
         poller->SyncNow(workspace, name,
                         [](const absl::StatusOr<GitPoller::SyncResult>&) {});
       });
+  ProcessChartFetcherOptions chart_options;
+  chart_options.fetcher_path = options.chart_fetcher;
+  chart_options.environment = options.chart_environment;
+  chart_options.cache_secret = random_key;
+  charts.emplace(loop, workers, world.subprocesses, *blobs, chart_cache.get(),
+                 std::move(chart_options));
+  ChartSupply supply;
+  supply.fetcher = &*charts;
+  supply.unseal = [this](const storage::v1::SecretSpec& secret) {
+    return OpenSecret(*box, secret);
+  };
   bundles.emplace(loop, workers, *store, FamilyWriter(*store, kBundleFamily),
-                  *blobs, *git, world.random);
+                  *blobs, *git, world.random, std::move(supply));
   targeting.emplace(loop, *store, FamilyWriter(*store, kDesiredFamily));
   WorkerRendererOptions render_options;
   render_options.worker_path = options.render_worker;
@@ -220,7 +237,7 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
       SessionHub::Collaborators{loop, world.clock, world.random, *store,
                                 *session_writer, *facts_writer,
                                 *highwater_writer, *identities, *blobs,
-                                workers, *recorder},
+                                workers, *recorder, *values_writer},
       std::move(hub_options));
   ReadModelSources sources;
   sources.presence = [this](const std::string& cluster_id) {
@@ -336,6 +353,7 @@ absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
   ASSIGN_OR_RETURN(parts->status, StatusDatabase::Open(dir + "/status.db"));
   ASSIGN_OR_RETURN(parts->blobs,
                    DirectoryBlobStore::Open(dir + "/blobs", *parts->box));
+  ASSIGN_OR_RETURN(parts->chart_cache, ChartCache::Open(dir + "/charts.db"));
   ASSIGN_OR_RETURN(parts->authority,
                    CertificateAuthority::LoadOrCreate(dir + "/ca", *parts->box,
                                                       world.clock.Now()));

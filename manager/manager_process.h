@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
@@ -42,6 +43,10 @@ struct ManagerOptions {
   ProxySettings proxy;
   // The cluster whose Fleet objects are documents; absent: there is none.
   std::optional<KubeIdentity> management_cluster;
+  // The program that downloads charts.
+  std::string chart_fetcher;
+  // What it gets of an environment: proxies, as "NAME=value".
+  std::vector<std::string> chart_environment;
   // The render worker's program.
   std::string render_worker;
 };

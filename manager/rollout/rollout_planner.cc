@@ -54,6 +54,11 @@ std::optional<Released> PlanRemoval(const Desired& desired,
     gone.clear_previous_blob_digests();
     return gone;
   }
+  // Only a person's delete goes on while the rest is held.
+  if (desired.paused() &&
+      desired.removal() != core::v1::DELETE_CAUSE_OPERATOR) {
+    return std::nullopt;
+  }
   // An operator's delete is its own approval and waits for nothing.
   if (desired.removal() != core::v1::DELETE_CAUSE_OPERATOR &&
       debt.commits.contains(desired.removed_by())) {
@@ -78,6 +83,7 @@ std::optional<Released> PlanRelease(const Desired& desired,
   if (desired.removal() != core::v1::DELETE_CAUSE_UNSPECIFIED) {
     return PlanRemoval(desired, released, observed, debt);
   }
+  if (desired.paused()) return std::nullopt;
   // A failed or outstanding render leaves the last good release running.
   if (!IsRendered(desired, rendered) || rendered->problems_size() > 0 ||
       rendered->manifest_digest().empty()) {

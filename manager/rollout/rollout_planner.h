@@ -11,6 +11,8 @@
 // * a tombstone waits while the same commit still owes the cluster something
 //   else (`ClusterDebt`), since that may want the same objects: so a renamed
 //   directory moves its objects instead of deleting them;
+// * nothing new goes out while the bundle or the cluster is paused (spec.md
+//   5.6), but for a delete that a person asked for;
 // * a release that replaces another waits while the same commit is still being
 //   rendered for the cluster, so that all of them go out together: an object
 //   that moves from one bundle to another is wanted by somebody all the time.

@@ -51,6 +51,34 @@ Desired Unwanted(core::v1::DeleteCause cause, const std::string& by) {
   return d;
 }
 
+TEST(RolloutPlanner, NothingNewGoesOutWhilePaused) {
+  const Rendered rendered = Render("r2", "m2");
+  const Released released = Active(4, "m1");
+  Desired want = Want("r2");
+  want.set_paused(true);
+
+  EXPECT_FALSE(PlanRelease(want, &rendered, nullptr, nullptr, {}).has_value());
+  EXPECT_FALSE(
+      PlanRelease(want, &rendered, &released, nullptr, {}).has_value());
+
+  want.set_paused(false);
+  EXPECT_TRUE(PlanRelease(want, &rendered, &released, nullptr, {}).has_value());
+}
+
+TEST(RolloutPlanner, OnlyAPersonDeletesWhatIsPaused) {
+  const Released released = Active(4, "m1");
+  for (const auto& [cause, goes] :
+       {std::pair(core::v1::DELETE_CAUSE_GIT_REMOVED, false),
+        std::pair(core::v1::DELETE_CAUSE_TARGET_CHANGED, false),
+        std::pair(core::v1::DELETE_CAUSE_OPERATOR, true)}) {
+    Desired unwanted = Unwanted(cause, "c2");
+    unwanted.set_paused(true);
+    EXPECT_EQ(PlanRelease(unwanted, nullptr, &released, nullptr, {})
+                  .has_value(),
+              goes);
+  }
+}
+
 TEST(RolloutPlanner, ReleasesTheFirstManifestAsGenerationOne) {
   const Rendered rendered = Render("r1", "m1");
 

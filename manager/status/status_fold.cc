@@ -21,6 +21,8 @@ absl::string_view StateWord(FoldedState state) {
       return "WaitApplied";
     case FoldedState::kModified:
       return "Modified";
+    case FoldedState::kOutOfSync:
+      return "OutOfSync";
     case FoldedState::kPending:
       return "Pending";
     case FoldedState::kDeleting:
@@ -175,6 +177,13 @@ DeploymentVerdict FoldDeployment(const DeploymentFacts& facts) {
     }
     return verdict;
   }
+  if (rendered && desired.paused() &&
+      (!released_now || facts.released->manifest_digest() !=
+                            facts.rendered->manifest_digest())) {
+    verdict.state = FoldedState::kOutOfSync;
+    verdict.message = "paused: what is newer is held back";
+    return verdict;
+  }
   if (!rendered || !released_now ||
       facts.released->manifest_digest() != facts.rendered->manifest_digest()) {
     verdict.state = FoldedState::kPending;
@@ -230,6 +239,7 @@ admin::v1::StateCounts StateAggregate::counts() const {
   out.set_pending(n(FoldedState::kPending));
   out.set_offline(n(FoldedState::kOffline));
   out.set_deleting(n(FoldedState::kDeleting));
+  out.set_out_of_sync(n(FoldedState::kOutOfSync));
   return out;
 }
 

@@ -29,12 +29,13 @@ enum class FoldedState {
   kOffline,
   kWaitApplied,
   kModified,
+  kOutOfSync,
   kPending,
   kDeleting,
   kNotReady,
   kReady,
 };
-inline constexpr int kFoldedStates = 8;
+inline constexpr int kFoldedStates = 9;
 
 // The word shown to people, such as "WaitApplied".
 absl::string_view StateWord(FoldedState state);

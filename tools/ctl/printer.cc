@@ -248,6 +248,7 @@ std::string CountsText(const StateCounts& c) {
   add(c.modified(), "modified");
   add(c.pending(), "pending");
   add(c.offline(), "offline");
+  add(c.out_of_sync(), "out of sync");
   add(c.deleting(), "deleting");
   return out;
 }
