@@ -23,6 +23,7 @@
 #include "manager/admin/read_model.h"
 #include "manager/bundle/bundle_controller.h"
 #include "manager/charts/chart_cache.h"
+#include "manager/charts/chart_poller.h"
 #include "manager/charts/process_chart_fetcher.h"
 #include "manager/documents/document_registry.h"
 #include "manager/documents/secret_seal.h"
@@ -141,6 +142,7 @@ struct ManagerProcess::Parts {
   std::optional<WebhookReceiver> webhooks;
   std::unique_ptr<ChartCache> chart_cache;
   std::optional<ProcessChartFetcher> charts;
+  std::optional<ChartPoller> chart_poller;
   std::optional<BundleController> bundles;
   std::optional<TargetingController> targeting;
   std::optional<WorkerRenderer> renderer;
@@ -200,6 +202,11 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
   chart_options.cache_secret = random_key;
   charts.emplace(loop, workers, world.subprocesses, *blobs, chart_cache.get(),
                  std::move(chart_options));
+  chart_poller.emplace(loop, *store, FamilyWriter(*store, kChartFamily),
+                       *charts, world.clock, world.random,
+                       [this](const storage::v1::SecretSpec& secret) {
+                         return OpenSecret(*box, secret);
+                       });
   ChartSupply supply;
   supply.fetcher = &*charts;
   supply.unseal = [this](const storage::v1::SecretSpec& secret) {
