@@ -9,14 +9,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/optional.h"
 #include "common/crypto/sha256.h"
 #include "common/log/log.h"
+#include "manager/render/effective_values.h"
+#include "manager/render/render_input.h"
 #include "manager/store/records.h"
 
 namespace flotilla::manager {
 namespace {
 
 using storage::v1::BundleRevision;
+using storage::v1::ClusterValues;
+using storage::v1::DeployOptions;
 using storage::v1::Desired;
 using storage::v1::Facts;
 using storage::v1::Rendered;
@@ -104,6 +109,12 @@ RenderController::RenderController(Loop& loop, WorkerPool& pool, Store& store,
           store, kFactsFamily,
           [this](const std::string& key, const Facts*) { OnFacts(key); },
           [this] { Wake(); }),
+      values_(
+          store, kValuesFamily,
+          [this](const std::string& key, const ClusterValues*) {
+            OnValues(key);
+          },
+          [this] { Wake(); }),
       rendered_(store, kRenderedFamily, nullptr, [this] { Wake(); }),
       desired_(
           store, kDesiredFamily,
@@ -117,6 +128,7 @@ RenderController::~RenderController() { *alive_ = false; }
 void RenderController::OnDesired(const std::string& key,
                                  const Desired* desired) {
   Pair pair = key.substr(sizeof(kDesiredFamily) - 1);
+  filled_.erase(pair);
   if (desired == nullptr) gone_.insert(pair);
   dirty_.insert(std::move(pair));
 }
@@ -131,6 +143,10 @@ void RenderController::OnFacts(const std::string& key) {
   }
 }
 
+void RenderController::OnValues(const std::string& key) {
+  dirty_.insert(key.substr(sizeof(kValuesFamily) - 1));
+}
+
 void RenderController::OnRevision(const std::string& key) {
   const auto waiting = missing_.find(key);
   if (waiting == missing_.end()) return;
@@ -142,7 +158,7 @@ void RenderController::Wake() {
   const bool idle = dirty_.empty() && finished_.empty() && gone_.empty();
   if (posted_ || (idle && orphans_collected_)) return;
   if (!desired_.loaded() || !rendered_.loaded() || !facts_.loaded() ||
-      !revisions_.loaded()) {
+      !values_.loaded() || !revisions_.loaded()) {
     return;
   }
   posted_ = true;
@@ -165,20 +181,25 @@ void RenderController::CollectOrphans() {
 
 void RenderController::Run() {
   if (!orphans_collected_) CollectOrphans();
-  while (!dirty_.empty()) {
-    const Pair pair = *dirty_.begin();
-    dirty_.erase(dirty_.begin());
-    Consider(pair);
+  while (true) {
+    while (!dirty_.empty()) {
+      const Pair pair = *dirty_.begin();
+      dirty_.erase(dirty_.begin());
+      Consider(pair);
+    }
+    if (deferred_.empty() || slots_used_ >= options_.max_jobs) break;
+    dirty_.insert(*deferred_.begin());
+    deferred_.erase(deferred_.begin());
   }
   Commit();
 }
 
 bool RenderController::IsCurrent(const Desired& desired,
                                  const Rendered* rendered,
-                                 const Facts& facts) const {
+                                 const std::string& cluster_digest) const {
   return rendered != nullptr && rendered->revision() == desired.revision() &&
          rendered->options_digest() == desired.options_digest() &&
-         rendered->facts_digest() == facts.digest() &&
+         rendered->facts_digest() == cluster_digest &&
          !HasTransientProblem(*rendered);
 }
 
@@ -197,8 +218,16 @@ void RenderController::Consider(const Pair& pair) {
   gone_.erase(pair);
   const Facts* facts = facts_.Find(FactsKey(ClusterOf(pair)));
   if (facts == nullptr) return;
+  const ClusterValues* values = nullptr;
+  if (desired->options().helm().values_from_size() > 0) {
+    values = values_.Find(absl::StrCat(kValuesFamily, pair));
+    // Not asked or not answered yet.
+    if (values == nullptr || !Answers(*values, desired->options())) return;
+  }
+  const std::string cluster_digest =
+      ClusterDigest(*desired, facts->digest(), values);
   if (IsCurrent(*desired, rendered_.Find(absl::StrCat(kRenderedFamily, pair)),
-                *facts)) {
+                cluster_digest)) {
     return;
   }
   const std::string revision_key = RevisionKey(*desired);
@@ -210,10 +239,10 @@ void RenderController::Consider(const Pair& pair) {
 
   auto job = std::make_shared<Job>();
   job->pair = pair;
-  job->share_key = absl::StrCat(revision_key, "/", desired->options_digest());
   job->desired = *desired;
   job->bundle = *bundle;
-  job->facts_digest = facts->digest();
+  job->cluster_digest = cluster_digest;
+  job->is_private = values != nullptr;
   job->input.workspace = desired->workspace();
   job->input.bundle_name = desired->bundle_name();
   job->input.bundle_id = desired->bundle_id();
@@ -221,9 +250,16 @@ void RenderController::Consider(const Pair& pair) {
   job->input.directory = bundle->directory();
   job->input.options = desired->options();
   job->input.source_correct_drift = bundle->source_correct_drift();
+  job->input.bundle_labels.assign(bundle->labels().begin(),
+                                  bundle->labels().end());
+  job->input.depends_on.assign(bundle->depends_on().begin(),
+                               bundle->depends_on().end());
   job->input.facts = facts->facts();
   job->input.random_seed = RandomSeed(options_.random_key, *desired);
   job->input.now_unix_seconds = desired->commit().time().seconds();
+  job->share_key = absl::StrCat(revision_key, "/", desired->options_digest());
+  if (!PrepareValues(job, values)) return;
+  if (job->is_private) absl::StrAppend(&job->share_key, "/of ", pair);
 
   ResultPtr shared = FindResult(*job);
   if (shared != nullptr) {
@@ -250,6 +286,116 @@ void RenderController::Consider(const Pair& pair) {
   sharing_[job->share_key];
   busy_[pair] = false;
   Load(std::move(job));
+}
+
+bool RenderController::PrepareValues(const JobPtr& job,
+                                     const ClusterValues* values) {
+  absl::optional<render::v1::RenderRequest> request =
+      ValuesRequest(job->desired, job->input.random_seed,
+                    job->input.now_unix_seconds);
+  if (request.has_value()) {
+    const int64_t revision =
+        desired_.ModRevision(absl::StrCat(kDesiredFamily, job->pair));
+    const auto known = filled_.find(job->pair);
+    if (known == filled_.end() ||
+        known->second.desired_revision != revision) {
+      if (slots_used_ >= options_.max_jobs) {
+        deferred_.insert(job->pair);
+        return false;
+      }
+      ++slots_used_;
+      busy_[job->pair] = false;
+      FillValues(job, *std::move(request));
+      return false;
+    }
+    job->input.options = *known->second.options;
+    job->warnings = known->second.warnings;
+    job->share_key =
+        absl::StrCat(RevisionKey(job->desired), "/",
+                     Sha256(SerializeRecord(job->input.options)));
+  }
+  if (values == nullptr) return true;
+  absl::Status status;
+  if (values->has_problem()) {
+    status = absl::FailedPreconditionError(
+        absl::StrCat("helm.valuesFrom: ", values->problem().message()));
+  } else {
+    absl::StatusOr<DeployOptions> merged =
+        WithClusterValues(job->input.options, *values);
+    if (merged.ok()) {
+      job->input.options = *std::move(merged);
+      return true;
+    }
+    status = merged.status();
+  }
+  busy_[job->pair] = false;
+  FinishWithError(job, status, /*transient=*/false);
+  return false;
+}
+
+void RenderController::FillValues(JobPtr job,
+                                  render::v1::RenderRequest request) {
+  renderer_.Render(
+      std::move(request),
+      [this, alive = alive_,
+       job](absl::StatusOr<render::v1::RenderResponse> response) {
+        if (*alive) OnValuesFilled(job, std::move(response));
+      });
+}
+
+void RenderController::OnValuesFilled(
+    JobPtr job, absl::StatusOr<render::v1::RenderResponse> response) {
+  --slots_used_;
+  // Whatever is wrong concerns this cluster only.
+  job->is_private = true;
+  if (!response.ok()) {
+    const bool values_are_to_blame =
+        absl::IsResourceExhausted(response.status()) ||
+        absl::IsDeadlineExceeded(response.status());
+    FinishWithError(job, response.status(), !values_are_to_blame);
+    return;
+  }
+  if (response->has_error()) {
+    const std::string& cluster_workspace =
+        job->desired.cluster_workspace().empty()
+            ? job->desired.workspace()
+            : job->desired.cluster_workspace();
+    auto result = std::make_shared<Result>();
+    result->problems.push_back(MakeProblem(
+        job->input, "fleet.yaml", static_cast<int>(response->error().line()),
+        absl::StrCat("targeting error: cluster ", job->desired.cluster_name(),
+                     " in namespace ", cluster_workspace, ": ",
+                     response->error().message()),
+        absl::StrCat("Cluster ", cluster_workspace, "/",
+                     job->desired.cluster_name())));
+    Finish(job, std::move(result));
+    return;
+  }
+  if (desired_.Find(absl::StrCat(kDesiredFamily, job->pair)) == nullptr) {
+    busy_.erase(job->pair);
+    gone_.insert(job->pair);
+    Wake();
+    return;
+  }
+  Filled& filled = filled_[job->pair];
+  filled.desired_revision =
+      desired_.ModRevision(absl::StrCat(kDesiredFamily, job->pair));
+  filled.options = std::make_shared<const DeployOptions>(
+      WithValues(job->desired.options(), *response));
+  filled.warnings.clear();
+  for (const render::v1::RenderError& warning : response->warnings()) {
+    filled.warnings.push_back(
+        MakeProblem(job->input, "fleet.yaml",
+                    static_cast<int>(warning.line()), warning.message()));
+  }
+  // What changed meanwhile is filled in anew.
+  const auto busy = busy_.find(job->pair);
+  if (busy != busy_.end()) {
+    if (busy->second) filled_.erase(job->pair);
+    busy_.erase(busy);
+  }
+  dirty_.insert(job->pair);
+  Wake();
 }
 
 void RenderController::CheckShared(JobPtr job,
@@ -286,7 +432,9 @@ void RenderController::Load(JobPtr job) {
       [this_blobs = &blobs_, job] {
         absl::Status status =
             LoadFiles(*this_blobs, job->bundle, &job->input.files);
-        if (status.ok()) job->plan = PlanRender(job->input);
+        if (status.ok()) {
+          job->render = std::make_unique<BundleRender>(std::move(job->input));
+        }
         return status;
       },
       [this, alive = alive_, job](absl::Status status) {
@@ -299,21 +447,25 @@ void RenderController::OnLoaded(JobPtr job, absl::Status status) {
     FinishWithError(job, status, !absl::IsResourceExhausted(status));
     return;
   }
-  if (!job->plan.problems.empty()) {
-    auto result = std::make_shared<Result>();
-    result->problems = job->plan.problems;
-    Finish(job, std::move(result));
-    return;
-  }
-  if (!job->plan.chart.has_value()) {
-    Build(std::move(job));
-    return;
-  }
-  renderer_.Render(
-      *std::move(job->plan.chart),
-      [this, alive = alive_,
-       job](absl::StatusOr<render::v1::RenderResponse> response) {
-        if (*alive) OnResponse(job, std::move(response));
+  Advance(std::move(job));
+}
+
+void RenderController::Advance(JobPtr job) {
+  using Request = absl::optional<render::v1::RenderRequest>;
+  pool_.Submit<Request>(
+      [job] { return job->render->Next(); },
+      [this, alive = alive_, job](Request request) {
+        if (!*alive) return;
+        if (!request.has_value()) {
+          Build(job);
+          return;
+        }
+        renderer_.Render(
+            *std::move(request),
+            [this, alive,
+             job](absl::StatusOr<render::v1::RenderResponse> response) {
+              if (*alive) OnResponse(job, std::move(response));
+            });
       });
 }
 
@@ -326,34 +478,33 @@ void RenderController::OnResponse(
     FinishWithError(job, response.status(), !chart_is_to_blame);
     return;
   }
-  job->has_response = true;
-  job->response = *std::move(response);
-  Build(std::move(job));
+  job->render->Answer(*std::move(response));
+  Advance(std::move(job));
 }
 
 void RenderController::Build(JobPtr job) {
   pool_.Submit<absl::StatusOr<ResultPtr>>(
       [this_blobs = &blobs_,
        job]() -> absl::StatusOr<ResultPtr> {
-        BuiltManifest built =
-            BuildManifest(job->input, job->plan,
-                          job->has_response ? &job->response : nullptr);
+        BuiltManifest built = job->render->Finish();
+        const RenderInput& input = job->render->input();
         auto result = std::make_shared<Result>();
         result->problems = std::move(built.problems);
         result->warnings = std::move(built.warnings);
         result->kinds_asked = std::move(built.kinds_asked);
         result->uses_capabilities = built.uses_capabilities;
-        result->facts_digest =
-            FactsDigest(job->input.facts, result->kinds_asked,
-                        result->uses_capabilities);
-        if (built.uses_random) result->random_seed = job->input.random_seed;
-        result->from_chart = job->has_response;
-        result->now_unix_seconds = job->input.now_unix_seconds;
+        result->facts_digest = FactsDigest(input.facts, result->kinds_asked,
+                                           result->uses_capabilities);
+        if (built.uses_random) result->random_seed = input.random_seed;
+        result->uses_now = built.uses_now;
+        result->now_unix_seconds = input.now_unix_seconds;
         if (!result->problems.empty()) return {std::move(result)};
 
         std::vector<BlobStore::Blob> blobs;
         for (ManifestBlob& blob : built.blobs) {
-          blobs.push_back({std::move(blob.bytes), blob.secret});
+          // Values of a cluster may be anywhere.
+          blobs.push_back(
+              {std::move(blob.bytes), blob.secret || job->is_private});
         }
         blobs.push_back({SerializeRecord(built.manifest), /*secret=*/false});
         result->manifest_size = blobs.back().bytes.size();
@@ -388,8 +539,6 @@ void RenderController::FinishWithError(JobPtr job, const absl::Status& status,
                                    job->desired.bundle_name()));
   problem.set_file(job->bundle.directory());
   result->problems.push_back(std::move(problem));
-  result->from_chart = true;
-  result->now_unix_seconds = job->input.now_unix_seconds;
   if (transient) {
     FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(10))
         << "rendering " << job->desired.workspace() << "/"
@@ -405,8 +554,6 @@ void RenderController::Finish(JobPtr job,
   job->result = result;
   if (job->has_slot) {
     --slots_used_;
-    dirty_.merge(deferred_);
-    deferred_.clear();
     result->verified_at = loop_.MonotonicNow();
     const auto waiting = sharing_.find(job->share_key);
     dirty_.insert(waiting->second.begin(), waiting->second.end());
@@ -414,8 +561,8 @@ void RenderController::Finish(JobPtr job,
   }
   // The bytes are not needed any more.
   job->input = RenderInput();
-  job->plan = RenderPlan();
-  job->response.Clear();
+  job->render.reset();
+  filled_.erase(job->pair);
   if (result->transient) {
     failed_.insert(job->pair);
     if (!retry_->armed()) {
@@ -424,7 +571,7 @@ void RenderController::Finish(JobPtr job,
     }
   } else {
     failures_ = 0;
-    Remember(job->share_key, result);
+    if (!job->is_private) Remember(job->share_key, result);
   }
   finished_.push_back(std::move(job));
   Wake();
@@ -439,7 +586,7 @@ RenderController::ResultPtr RenderController::FindResult(
         result->random_seed != job.input.random_seed) {
       continue;
     }
-    if (result->from_chart &&
+    if (result->uses_now &&
         result->now_unix_seconds != job.input.now_unix_seconds) {
       continue;
     }
@@ -483,12 +630,15 @@ Rendered RenderController::MakeRecord(const Job& job,
   Rendered record = old == nullptr ? Rendered() : *old;
   record.set_revision(job.desired.revision());
   record.set_options_digest(job.desired.options_digest());
-  record.set_facts_digest(job.facts_digest);
+  record.set_facts_digest(job.cluster_digest);
   const Result& result = *job.result;
   record.clear_problems();
   record.clear_warnings();
   for (const core::v1::Problem& problem : result.problems) {
     *record.add_problems() = problem;
+  }
+  for (const core::v1::Problem& warning : job.warnings) {
+    *record.add_warnings() = warning;
   }
   for (const core::v1::Problem& warning : result.warnings) {
     *record.add_warnings() = warning;

@@ -12,6 +12,11 @@
 //   shown as a problem with code UNAVAILABLE and tried again.
 // * Deployments that agree in everything that the result depends on share one
 //   render: the first one renders, the others wait for it and take its result.
+// * Templates in the values are filled in first, for each cluster: what counts
+//   for sharing is the outcome.
+// * With helm.valuesFrom, a deployment is pending until the cluster's answer to
+//   just what is asked is there. Nothing of such a render is shared, and all
+//   its blobs are sealed (decisions.md 8).
 //
 // On a failed commit the deployments are looked at again.
 
@@ -64,7 +69,8 @@ class RenderController {
   RenderController(const RenderController&) = delete;
   RenderController& operator=(const RenderController&) = delete;
 
-  // Renders so far, results that were shared not counted.
+  // Renders so far, results that were shared and values that were filled in
+  // not counted.
   int64_t render_count() const { return render_count_; }
   std::string DebugString() const;
 
@@ -85,7 +91,8 @@ class RenderController {
     std::string facts_digest;
     // Empty when no random function was called.
     std::string random_seed;
-    bool from_chart = false;
+    // Whether it depends on the commit's time, and that time.
+    bool uses_now = false;
     int64_t now_unix_seconds = 0;
     // To be tried again.
     bool transient = false;
@@ -98,12 +105,14 @@ class RenderController {
     std::string share_key;
     storage::v1::Desired desired;
     storage::v1::BundleRevision bundle;
-    std::string facts_digest;
+    std::string cluster_digest;
+    // Warnings of filling in the values.
+    std::vector<core::v1::Problem> warnings;
     RenderInput input;
-    RenderPlan plan;
+    std::unique_ptr<BundleRender> render;
     bool has_slot = false;
-    bool has_response = false;
-    render::v1::RenderResponse response;
+    // Made with values of the cluster: shared with nobody.
+    bool is_private = false;
     std::shared_ptr<Result> result;
   };
   using JobPtr = std::shared_ptr<Job>;
@@ -113,6 +122,7 @@ class RenderController {
 
   void OnDesired(const std::string& key, const storage::v1::Desired* desired);
   void OnFacts(const std::string& key);
+  void OnValues(const std::string& key);
   void OnRevision(const std::string& key);
   void Wake();
   void Run();
@@ -121,12 +131,21 @@ class RenderController {
   void CollectOrphans();
   bool IsCurrent(const storage::v1::Desired& desired,
                  const storage::v1::Rendered* rendered,
-                 const storage::v1::Facts& facts) const;
+                 const std::string& cluster_digest) const;
+  // Gives the job options that can be rendered. False when it has to wait, or
+  // was ended.
+  bool PrepareValues(const JobPtr& job,
+                     const storage::v1::ClusterValues* values);
+  void FillValues(JobPtr job, render::v1::RenderRequest request);
+  void OnValuesFilled(JobPtr job,
+                      absl::StatusOr<render::v1::RenderResponse> response);
 
   // The steps of a job, each on the loop.
   void CheckShared(JobPtr job, ResultPtr result);
   void Load(JobPtr job);
   void OnLoaded(JobPtr job, absl::Status status);
+  // Asks the worker for the next step, or builds.
+  void Advance(JobPtr job);
   void OnResponse(JobPtr job,
                   absl::StatusOr<render::v1::RenderResponse> response);
   void Build(JobPtr job);
@@ -156,6 +175,14 @@ class RenderController {
   absl::btree_set<Pair> dirty_;
   // Pairs that wait for a free slot.
   absl::btree_set<Pair> deferred_;
+  // Values that were filled in for pairs whose render has not begun.
+  struct Filled {
+    // Of what they were made from.
+    int64_t desired_revision = 0;
+    std::shared_ptr<const storage::v1::DeployOptions> options;
+    std::vector<core::v1::Problem> warnings;
+  };
+  absl::flat_hash_map<Pair, Filled> filled_;
   int slots_used_ = 0;
   // Records whose deployment is gone.
   absl::btree_set<Pair> gone_;
@@ -182,6 +209,7 @@ class RenderController {
   // Declared last: destroyed first.
   TypedMirror<storage::v1::BundleRevision> revisions_;
   TypedMirror<storage::v1::Facts> facts_;
+  TypedMirror<storage::v1::ClusterValues> values_;
   TypedMirror<storage::v1::Rendered> rendered_;
   TypedMirror<storage::v1::Desired> desired_;
 };

@@ -2,6 +2,7 @@
 
 #include "manager/render/render_controller.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -269,13 +270,14 @@ TEST_F(RenderControllerTest, FactsThatDoNotMatterRenderNothing) {
   PutDesired("c1", "r1");
   Start();
   const std::string digest = Record("c1").manifest_digest();
+  const std::string facts = Record("c1").facts_digest();
 
   PutFacts("c1", "v1.37.0");
   loop_.RunUntilIdle();
 
   EXPECT_EQ(renderer_.requests().size(), 1u);
   EXPECT_EQ(Record("c1").manifest_digest(), digest);
-  EXPECT_EQ(Record("c1").facts_digest(), "digest of v1.37.00");
+  EXPECT_NE(Record("c1").facts_digest(), facts);
 }
 
 TEST_F(RenderControllerTest, FactsThatMatterRenderAgain) {
@@ -484,6 +486,184 @@ TEST_F(RenderControllerTest, RendersManyBundlesAFewAtATime) {
   renderer_.Release();
   loop_.RunUntilIdle();
   EXPECT_EQ(store_.Keys(kRenderedFamily).size(), 20u);
+}
+
+TEST_F(RenderControllerTest, SharesRendersWhoseTemplatedValuesComeOutEqual) {
+  // The label "env" is all that the values look at; "bad" is an error.
+  renderer_.set_answer([](const render::v1::RenderRequest& request) {
+    render::v1::RenderResponse response;
+    if (request.has_values_template()) {
+      const auto& labels = request.values_template().cluster_labels();
+      const std::string env = labels.at("env");
+      if (env == "bad") {
+        response.mutable_error()->set_message("helm.values.e: no such label");
+      } else {
+        response.set_values_json("{\"e\":\"" + env + "\"}");
+      }
+      return response;
+    }
+    response.add_objects()->set_json(
+        R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},)"
+        R"("data":{"n":")" +
+        std::to_string(request.values_json().size()) + R"("}})");
+    return response;
+  });
+  PutRevision("r1", {{"Chart.yaml", "name: x"}});
+  const auto put = [this](const std::string& cluster, const std::string& env,
+                          const std::string& other) {
+    PutFacts(cluster);
+    storage::v1::Desired desired;
+    desired.set_cluster_id(cluster);
+    desired.set_cluster_name("name-" + cluster);
+    desired.set_bundle_id(kBundle);
+    desired.set_bundle_name("bundle");
+    desired.set_workspace("fleet-default");
+    desired.set_revision("r1");
+    desired.set_options_digest("options");
+    desired.mutable_options()->mutable_helm()->set_values_json(
+        "{\"e\":\"${ .ClusterLabels.env }\"}");
+    core::v1::LabelPair* label =
+        desired.mutable_template_context()->add_cluster_labels();
+    label->set_key("env");
+    label->set_value(env);
+    label = desired.mutable_template_context()->add_cluster_labels();
+    label->set_key("other");
+    label->set_value(other);
+    store_.Put(DesiredKey(cluster, kBundle), SerializeRecord(desired));
+  };
+  put("c1", "dev", "1");
+  put("c2", "dev", "2");
+  put("c3", "prod", "3");
+  put("c4", "bad", "4");
+
+  Start();
+
+  EXPECT_EQ(controller_->render_count(), 2);
+  EXPECT_EQ(renderer_.requests().size(), 6u);
+  EXPECT_EQ(Record("c1").manifest_digest(), Record("c2").manifest_digest());
+  EXPECT_NE(Record("c1").manifest_digest(), Record("c3").manifest_digest());
+  ASSERT_EQ(Record("c4").problems_size(), 1);
+  EXPECT_EQ(Record("c4").problems(0).message(),
+            "targeting error: cluster name-c4 in namespace fleet-default: "
+            "helm.values.e: no such label");
+  EXPECT_EQ(Record("c4").problems(0).file(), "apps/fleet.yaml");
+  EXPECT_EQ(Record("c1").problems_size(), 0);
+
+  // One label changes: that cluster alone is looked at, and shares again.
+  put("c3", "dev", "3");
+  loop_.RunUntilIdle();
+  EXPECT_EQ(controller_->render_count(), 2);
+  EXPECT_EQ(renderer_.requests().size(), 7u);
+  EXPECT_EQ(Record("c1").manifest_digest(), Record("c3").manifest_digest());
+
+  controller_.reset();
+  Start();
+  EXPECT_EQ(controller_->render_count(), 0);
+  EXPECT_EQ(renderer_.requests().size(), 7u);
+}
+
+TEST_F(RenderControllerTest, WaitsForValuesOfTheClusterAndSharesNone) {
+  AnswerWithMap();
+  renderer_.set_answer([](const render::v1::RenderRequest& request) {
+    render::v1::RenderResponse response;
+    response.add_objects()->set_json(
+        R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},)"
+        R"("data":{"n":")" +
+        absl::StrCat(absl::Hex(std::hash<std::string>()(
+            request.values_json()))) + R"("}})");
+    return response;
+  });
+  PutRevision("r1", {{"Chart.yaml", "name: x"}});
+  storage::v1::ClusterValues values;
+  core::v1::ValuesRef* ref = values.add_refs();
+  ref->set_kind(core::v1::ValuesRef::KIND_SECRET);
+  ref->set_namespace_("web");
+  ref->set_name("s");
+  ref->set_key("values.yaml");
+  values.add_contents("a: {z: 3}\n");
+  values.set_digest("d1");
+  for (const char* cluster : {"c1", "c2"}) {
+    PutFacts(cluster);
+    storage::v1::Desired desired;
+    desired.set_cluster_id(cluster);
+    desired.set_bundle_id(kBundle);
+    desired.set_bundle_name("bundle");
+    desired.set_workspace("fleet-default");
+    desired.set_revision("r1");
+    desired.set_options_digest("options");
+    desired.mutable_options()->set_default_namespace("web");
+    storage::v1::HelmOptions* helm = desired.mutable_options()->mutable_helm();
+    helm->set_values_json(R"({"a":{"x":1,"z":2}})");
+    core::v1::ValuesRef* asked = helm->add_values_from();
+    asked->set_kind(core::v1::ValuesRef::KIND_SECRET);
+    asked->set_name("s");
+    store_.Put(DesiredKey(cluster, kBundle), SerializeRecord(desired));
+  }
+  Start();
+  EXPECT_FALSE(HasRecord("c1"));
+
+  // An answer to another question does not count.
+  storage::v1::ClusterValues other = values;
+  other.mutable_refs(0)->set_key("other.yaml");
+  store_.Put(ValuesKey("c1", kBundle), SerializeRecord(other));
+  loop_.RunUntilIdle();
+  EXPECT_FALSE(HasRecord("c1"));
+
+  store_.Put(ValuesKey("c1", kBundle), SerializeRecord(values));
+  store_.Put(ValuesKey("c2", kBundle), SerializeRecord(values));
+  loop_.RunUntilIdle();
+  ASSERT_TRUE(HasRecord("c1"));
+  EXPECT_EQ(controller_->render_count(), 2) << "shared between clusters";
+  EXPECT_EQ(renderer_.requests()[0].values_json(), R"({"a":{"x":1,"z":3}})");
+  const std::string digest = Record("c1").manifest_digest();
+
+  values.set_contents(0, "a: {z: 4}\n");
+  values.set_digest("d2");
+  store_.Put(ValuesKey("c1", kBundle), SerializeRecord(values));
+  loop_.RunUntilIdle();
+  EXPECT_NE(Record("c1").manifest_digest(), digest);
+  EXPECT_EQ(Record("c2").manifest_digest(), digest);
+
+  // What cannot be read blocks this deployment, and keeps what runs.
+  const std::string last = Record("c1").manifest_digest();
+  values.clear_contents();
+  values.mutable_problem()->set_message("Secret web/s has no key values.yaml");
+  store_.Put(ValuesKey("c1", kBundle), SerializeRecord(values));
+  loop_.RunUntilIdle();
+  ASSERT_EQ(Record("c1").problems_size(), 1);
+  EXPECT_EQ(Record("c1").problems(0).message(),
+            "helm.valuesFrom: Secret web/s has no key values.yaml");
+  EXPECT_EQ(Record("c1").manifest_digest(), last);
+  EXPECT_EQ(Record("c2").problems_size(), 0);
+}
+
+TEST_F(RenderControllerTest, NeverShowsAValueOfTheClusterThatIsNoYaml) {
+  PutRevision("r1", {{"Chart.yaml", "name: x"}});
+  PutFacts("c1");
+  storage::v1::Desired desired;
+  desired.set_cluster_id("c1");
+  desired.set_bundle_id(kBundle);
+  desired.set_revision("r1");
+  core::v1::ValuesRef* asked =
+      desired.mutable_options()->mutable_helm()->add_values_from();
+  asked->set_kind(core::v1::ValuesRef::KIND_SECRET);
+  asked->set_name("s");
+  store_.Put(DesiredKey("c1", kBundle), SerializeRecord(desired));
+  storage::v1::ClusterValues values;
+  core::v1::ValuesRef* ref = values.add_refs();
+  ref->set_kind(core::v1::ValuesRef::KIND_SECRET);
+  ref->set_namespace_("default");
+  ref->set_name("s");
+  ref->set_key("values.yaml");
+  values.add_contents("canary-31337");
+  store_.Put(ValuesKey("c1", kBundle), SerializeRecord(values));
+
+  Start();
+
+  ASSERT_EQ(Record("c1").problems_size(), 1);
+  EXPECT_EQ(Record("c1").problems(0).message(),
+            "helm.valuesFrom: key values.yaml of Secret default/s is no map "
+            "of values");
 }
 
 }  // namespace
