@@ -21,6 +21,7 @@
 #include "manager/admin/admin_actions.h"
 #include "manager/admin/admin_service.h"
 #include "manager/admin/read_model.h"
+#include "manager/admin/status_index.h"
 #include "manager/bundle/bundle_controller.h"
 #include "manager/charts/chart_cache.h"
 #include "manager/charts/chart_poller.h"
@@ -153,6 +154,7 @@ struct ManagerProcess::Parts {
   std::optional<Enrolment> enrolment;
   std::optional<SessionHub> hub;
   std::optional<ReadModel> model;
+  std::optional<StatusIndex> statuses;
   std::unique_ptr<CurlTransport> management_transport;
   std::optional<HttpKubeClient> management_client;
   std::optional<ManagementCluster> management_cluster;
@@ -259,7 +261,11 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
                              const std::string& bundle_id) {
     return recorder->Rejection(cluster_id, bundle_id);
   };
+  sources.changed = [this] {
+    if (statuses.has_value()) statuses->OnChange();
+  };
   model.emplace(*store, world.clock, std::move(sources));
+  statuses.emplace(loop, *model);
 }
 
 absl::Status ManagerProcess::Parts::ConnectManagementCluster(
@@ -287,7 +293,7 @@ absl::Status ManagerProcess::Parts::ConnectManagementCluster(
   management_cluster.emplace(
       ManagementCluster::Collaborators{world.loop, world.workers, world.clock,
                                        world.random, *store, *documents,
-                                       *management_client},
+                                       *management_client, &*statuses},
       std::move(front));
   return absl::OkStatus();
 }
@@ -301,7 +307,7 @@ absl::Status ManagerProcess::Parts::StartServers(
   version.set_store_id(store->store_id());
   version.set_agent_address(options.listen);
   admin_service.emplace(
-      world.loop, world.workers, *model, *status,
+      world.loop, world.workers, *model, *status, *statuses,
       MakeAdminActions(world.workers, *model, *documents, *poller, *enrolment,
                        world.clock),
       version);

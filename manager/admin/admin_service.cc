@@ -13,6 +13,9 @@
 #include "common/status/grpc_status.h"
 #include "common/status/status_macros.h"
 #include "manager/admin/paging.h"
+#include "manager/documents/document_json.h"
+#include "manager/documents/documents.h"
+#include "nlohmann/json.hpp"
 
 namespace flotilla::manager {
 namespace {
@@ -126,15 +129,22 @@ absl::Status ReadDrift(StatusDatabase& database,
   }
 }
 
+absl::Status NoDocument(const admin::v1::DocumentRef& ref) {
+  return absl::NotFoundError(absl::StrCat(ref.kind(), " ", ref.workspace(), "/",
+                                          ref.name(), " not found"));
+}
+
 }  // namespace
 
 AdminService::AdminService(Loop& loop, WorkerPool& pool, const ReadModel& model,
-                           StatusDatabase& database, AdminActions actions,
+                           StatusDatabase& database,
+                           const StatusSource& statuses, AdminActions actions,
                            admin::v1::GetVersionResponse version)
     : loop_(loop),
       pool_(pool),
       model_(model),
       database_(database),
+      statuses_(statuses),
       actions_(std::move(actions)),
       version_(std::move(version)) {}
 
@@ -248,6 +258,91 @@ grpc::ServerUnaryReactor* AdminService::ListClusters(
           return SortKey({c.workspace(), c.name()});
         },
         response->mutable_clusters(), response->mutable_next_page_token());
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::ListHelmOps(
+    grpc::CallbackServerContext* context,
+    const admin::v1::ListHelmOpsRequest* request,
+    admin::v1::ListHelmOpsResponse* response) {
+  return Read(context, [this, request, response] {
+    return FillPage(
+        model_.HelmOps(request->workspace(), request->name()),
+        request->page_size(), request->page_token(),
+        [](const admin::v1::HelmOp& h) {
+          return SortKey({h.workspace(), h.name()});
+        },
+        response->mutable_helm_ops(), response->mutable_next_page_token());
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::ListClusterGroups(
+    grpc::CallbackServerContext* context,
+    const admin::v1::ListClusterGroupsRequest* request,
+    admin::v1::ListClusterGroupsResponse* response) {
+  return Read(context, [this, request, response] {
+    return FillPage(
+        model_.ClusterGroups(request->workspace(), request->name()),
+        request->page_size(), request->page_token(),
+        [](const admin::v1::ClusterGroup& g) {
+          return SortKey({g.workspace(), g.name()});
+        },
+        response->mutable_cluster_groups(),
+        response->mutable_next_page_token());
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::GetStatus(
+    grpc::CallbackServerContext* context,
+    const admin::v1::GetStatusRequest* request,
+    admin::v1::GetStatusResponse* response) {
+  return Read(context, [this, request, response]() -> absl::Status {
+    const admin::v1::DocumentRef& ref = request->document();
+    const nlohmann::json status = statuses_.StatusOf(
+        {CanonicalKind(ref.kind()), ref.workspace(), ref.name()});
+    if (status.is_null()) return NoDocument(ref);
+    response->set_status_json(status.dump(
+        -1, ' ', false, nlohmann::json::error_handler_t::replace));
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::GetDocument(
+    grpc::CallbackServerContext* context,
+    const admin::v1::GetDocumentRequest* request,
+    admin::v1::GetDocumentResponse* response) {
+  return Read(context, [this, request, response]() -> absl::Status {
+    const admin::v1::DocumentRef& ref = request->document();
+    const std::string kind = CanonicalKind(ref.kind());
+    const storage::v1::Document* document =
+        model_.Document(kind, ref.workspace(), ref.name());
+    if (document == nullptr) return NoDocument(ref);
+    nlohmann::json json = DocumentToJson(*document);
+    const nlohmann::json status =
+        statuses_.StatusOf({kind, ref.workspace(), ref.name()});
+    if (!status.is_null()) json["status"] = status;
+    response->set_document_json(
+        json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::GetFacts(
+    grpc::CallbackServerContext* context,
+    const admin::v1::GetFactsRequest* request,
+    admin::v1::GetFactsResponse* response) {
+  return Read(context, [this, request, response]() -> absl::Status {
+    const std::string workspace =
+        request->workspace().empty() ? kDefaultWorkspace : request->workspace();
+    const core::v1::ClusterFacts* facts =
+        model_.Facts(workspace, request->cluster());
+    if (facts == nullptr) {
+      return absl::NotFoundError(absl::StrCat(
+          "the agent of cluster ", workspace, "/", request->cluster(),
+          " has not said what it serves, or there is no such cluster"));
+    }
+    *response->mutable_facts() = *facts;
+    return absl::OkStatus();
   });
 }
 

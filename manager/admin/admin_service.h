@@ -21,6 +21,7 @@
 #include "flotilla/admin/v1/admin.grpc.pb.h"
 #include "manager/admin/read_model.h"
 #include "manager/status/status_database.h"
+#include "manager/status/status_source.h"
 
 namespace flotilla::manager {
 
@@ -49,8 +50,8 @@ class AdminService : public admin::v1::AdminService::CallbackService {
  public:
   // Nothing is owned; all must outlive the server that it is registered with.
   AdminService(Loop& loop, WorkerPool& pool, const ReadModel& model,
-               StatusDatabase& database, AdminActions actions,
-               admin::v1::GetVersionResponse version);
+               StatusDatabase& database, const StatusSource& statuses,
+               AdminActions actions, admin::v1::GetVersionResponse version);
 
   grpc::ServerUnaryReactor* ApplyDocuments(
       grpc::CallbackServerContext* context,
@@ -72,6 +73,26 @@ class AdminService : public admin::v1::AdminService::CallbackService {
       grpc::CallbackServerContext* context,
       const admin::v1::ListClustersRequest* request,
       admin::v1::ListClustersResponse* response) override;
+  grpc::ServerUnaryReactor* ListHelmOps(
+      grpc::CallbackServerContext* context,
+      const admin::v1::ListHelmOpsRequest* request,
+      admin::v1::ListHelmOpsResponse* response) override;
+  grpc::ServerUnaryReactor* ListClusterGroups(
+      grpc::CallbackServerContext* context,
+      const admin::v1::ListClusterGroupsRequest* request,
+      admin::v1::ListClusterGroupsResponse* response) override;
+  grpc::ServerUnaryReactor* GetStatus(
+      grpc::CallbackServerContext* context,
+      const admin::v1::GetStatusRequest* request,
+      admin::v1::GetStatusResponse* response) override;
+  grpc::ServerUnaryReactor* GetDocument(
+      grpc::CallbackServerContext* context,
+      const admin::v1::GetDocumentRequest* request,
+      admin::v1::GetDocumentResponse* response) override;
+  grpc::ServerUnaryReactor* GetFacts(
+      grpc::CallbackServerContext* context,
+      const admin::v1::GetFactsRequest* request,
+      admin::v1::GetFactsResponse* response) override;
   grpc::ServerUnaryReactor* ListDeployments(
       grpc::CallbackServerContext* context,
       const admin::v1::ListDeploymentsRequest* request,
@@ -112,6 +133,7 @@ class AdminService : public admin::v1::AdminService::CallbackService {
   WorkerPool& pool_;
   const ReadModel& model_;
   StatusDatabase& database_;
+  const StatusSource& statuses_;
   const AdminActions actions_;
   const admin::v1::GetVersionResponse version_;
 };

@@ -15,6 +15,8 @@
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "manager/admin/read_model.h"
+#include "manager/admin/status_index.h"
 #include "manager/store/memory_store.h"
 #include "manager/store/records.h"
 
@@ -55,8 +57,9 @@ class AdminServiceTest : public ::testing::Test {
     };
     admin::v1::GetVersionResponse version;
     version.set_version("1");
+    statuses_ = std::make_unique<StatusIndex>(loop_, *model_);
     service_ = std::make_unique<AdminService>(loop_, pool_, *model_, *database_,
-                                              actions, version);
+                                              *statuses_, actions, version);
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
@@ -97,6 +100,7 @@ class AdminServiceTest : public ::testing::Test {
   MemoryStore store_;
   std::unique_ptr<StatusDatabase> database_;
   std::unique_ptr<ReadModel> model_;
+  std::unique_ptr<StatusIndex> statuses_;
   std::unique_ptr<AdminService> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<admin::v1::AdminService::Stub> stub_;

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "manager/store/records.h"
 #include "manager/targeting/label_selector.h"
 
@@ -65,6 +66,7 @@ bool IsDocumentOf(const std::string& key, absl::string_view kind) {
 struct ReadModel::Row {
   DeploymentName name;
   std::string git_repo;
+  std::string helm_op;
   const storage::v1::Desired* desired = nullptr;
   const Released* released = nullptr;
   const storage::v1::Rendered* rendered = nullptr;
@@ -76,13 +78,15 @@ struct ReadModel::Row {
 ReadModel::ReadModel(Store& store, const Clock& clock, ReadModelSources sources)
     : sources_(std::move(sources)),
       clock_(clock),
-      documents_(store, kDocumentFamily),
-      source_(store, kSourceFamily),
-      builds_(store, kBundleFamily, nullptr, nullptr,
+      documents_(store, kDocumentFamily, nullptr, [this] { Changed(); }),
+      source_(store, kSourceFamily, nullptr, [this] { Changed(); }),
+      charts_(store, kChartFamily, nullptr, [this] { Changed(); }),
+      sessions_(store, kSessionFamily, nullptr, [this] { Changed(); }),
+      builds_(store, kBundleFamily, nullptr, [this] { Changed(); },
               [](const std::string& key) {
                 return ParseBundleBuildKey(key).ok();
               }),
-      heads_(store, kBundleFamily, nullptr, nullptr,
+      heads_(store, kBundleFamily, nullptr, [this] { Changed(); },
              [](const std::string& key) {
                return ParseBundleHeadKey(key).ok();
              }),
@@ -90,15 +94,16 @@ ReadModel::ReadModel(Store& store, const Clock& clock, ReadModelSources sources)
                  [](const std::string& key) {
                    return ParseBundleRevisionKey(key).ok();
                  }),
-      identities_(store, kClusterFamily),
+      identities_(store, kClusterFamily, nullptr, [this] { Changed(); }),
       facts_(store, kFactsFamily),
-      desired_(store, kDesiredFamily),
-      rendered_(store, kRenderedFamily),
-      released_(store, kReleasedFamily),
-      observed_(store, kObservedFamily) {}
+      desired_(store, kDesiredFamily, nullptr, [this] { Changed(); }),
+      rendered_(store, kRenderedFamily, nullptr, [this] { Changed(); }),
+      released_(store, kReleasedFamily, nullptr, [this] { Changed(); }),
+      observed_(store, kObservedFamily, nullptr, [this] { Changed(); }) {}
 
 bool ReadModel::loaded() const {
-  return documents_.loaded() && source_.loaded() && builds_.loaded() &&
+  return documents_.loaded() && source_.loaded() && charts_.loaded() &&
+         sessions_.loaded() && builds_.loaded() &&
          heads_.loaded() && revisions_.loaded() && identities_.loaded() &&
          facts_.loaded() && desired_.loaded() && rendered_.loaded() &&
          released_.loaded() && observed_.loaded();
@@ -119,7 +124,10 @@ std::vector<ReadModel::Row> ReadModel::Rows(
     Row row;
     const storage::v1::BundleHead* head =
         heads_.Find(BundleHeadKey(desired.bundle_id()));
-    if (head != nullptr) row.git_repo = head->git_repo();
+    if (head != nullptr) {
+      row.git_repo = head->git_repo();
+      row.helm_op = head->helm_op();
+    }
     if (!Matches(filter.git_repo, row.git_repo)) continue;
     const std::string& cluster = desired.cluster_id();
     const std::string& bundle = desired.bundle_id();
@@ -480,6 +488,183 @@ std::vector<admin::v1::Cluster> ReadModel::Clusters(
     out.push_back(std::move(cluster));
   }
   return out;
+}
+
+void ReadModel::FoldHelmOp(const storage::v1::Document& document,
+                           const std::vector<const Row*>& rows,
+                           admin::v1::HelmOp& out) const {
+  const storage::v1::HelmOptions& helm =
+      document.helm_op().bundle().options().helm();
+  out.set_workspace(document.workspace());
+  out.set_name(document.name());
+  out.set_repo(WithoutCredentials(helm.repo()));
+  out.set_chart(WithoutCredentials(helm.chart()));
+  const storage::v1::ChartSource* chart =
+      charts_.Find(ChartKey(document.workspace(), document.name()));
+  if (chart != nullptr) out.set_version(chart->version());
+  StateAggregate aggregate("Bundle");
+  absl::flat_hash_set<std::string> clusters;
+  for (const Row* row : rows) {
+    aggregate.Add(absl::StrCat(row->name.bundle, " on ", row->name.cluster),
+                  row->verdict);
+    clusters.insert(row->name.cluster_id);
+    if (row->observed != nullptr) {
+      AddCounts(row->observed->state().counts(), *out.mutable_resources());
+    }
+  }
+  *out.mutable_deployments() = aggregate.counts();
+  out.set_clusters(static_cast<uint32_t>(clusters.size()));
+  const bool found = chart != nullptr && !chart->has_problem();
+  if (chart != nullptr && chart->has_problem()) {
+    *out.add_problems() = chart->problem();
+  }
+  const storage::v1::BundleBuild* build =
+      builds_.Find(BundleBuildKey(document.workspace(), document.name()));
+  if (build != nullptr) {
+    *out.mutable_warnings() = build->warnings();
+    for (const auto& problem : build->problems()) *out.add_problems() = problem;
+  }
+  for (const auto& [key, entry] : heads_.map()) {
+    if (entry.first.workspace() == document.workspace() &&
+        entry.first.helm_op() == document.name()) {
+      for (const auto& problem : entry.first.problems()) {
+        *out.add_problems() = problem;
+      }
+    }
+  }
+  const bool accepted = out.problems_size() == 0;
+  if (document.has_delete_time()) {
+    out.set_state("Deleting");
+    out.set_message(rows.empty() ? "its bundle is being removed"
+                                 : aggregate.message());
+  } else if (!accepted) {
+    out.set_state("Error");
+    out.set_message(ProblemText(out.problems(0)));
+  } else if (chart == nullptr || chart->version().empty()) {
+    out.set_state("Pending");
+    out.set_message("the chart has not been found yet");
+  } else if (rows.empty()) {
+    out.set_state("NotReady");
+    out.set_message(absl::StrCat("0 clusters match the targets",
+                                 NoAgentNote(document.workspace())));
+  } else {
+    out.set_state(std::string(StateWord(aggregate.worst())));
+    out.set_message(aggregate.message());
+  }
+  auto& conditions = *out.mutable_conditions();
+  AddCondition("Ready", out.state() == "Ready",
+               out.state() == "Ready" ? "" : out.state(), out.message(),
+               conditions);
+  AddCondition("Accepted", accepted, accepted ? "" : "Error",
+               accepted ? "" : out.message(), conditions);
+  AddCondition("Polled", found, found ? "" : "Error",
+               chart != nullptr && chart->has_problem()
+                   ? ProblemText(chart->problem())
+                   : "",
+               conditions);
+  out.set_bundle_deployments_ready(absl::StrCat(
+      out.deployments().ready(), "/", out.deployments().desired()));
+  out.set_status(out.message());
+}
+
+std::vector<admin::v1::HelmOp> ReadModel::HelmOps(
+    const std::string& workspace, const std::string& name) const {
+  DeploymentFilter filter;
+  filter.workspace = workspace;
+  const std::vector<Row> rows = Rows(filter);
+  std::map<std::pair<std::string, std::string>, std::vector<const Row*>> of;
+  for (const Row& row : rows) {
+    if (!row.helm_op.empty()) {
+      of[{row.name.workspace, row.helm_op}].push_back(&row);
+    }
+  }
+  std::vector<admin::v1::HelmOp> out;
+  for (const auto& [key, entry] : documents_.map()) {
+    const storage::v1::Document& document = entry.first;
+    if (!document.has_helm_op() || !Matches(workspace, document.workspace()) ||
+        !Matches(name, document.name())) {
+      continue;
+    }
+    FoldHelmOp(document, of[{document.workspace(), document.name()}],
+               out.emplace_back());
+  }
+  return out;
+}
+
+std::vector<admin::v1::ClusterGroup> ReadModel::ClusterGroups(
+    const std::string& workspace, const std::string& name) const {
+  constexpr size_t kNamed = 10;
+  const std::vector<admin::v1::Cluster> clusters = Clusters(workspace, "");
+  std::vector<admin::v1::ClusterGroup> out;
+  for (const auto& [key, entry] : documents_.map()) {
+    const storage::v1::Document& document = entry.first;
+    if (!document.has_cluster_group() ||
+        !Matches(workspace, document.workspace()) ||
+        !Matches(name, document.name())) {
+      continue;
+    }
+    admin::v1::ClusterGroup& group = out.emplace_back();
+    group.set_workspace(document.workspace());
+    group.set_name(document.name());
+    std::vector<std::string> waiting;
+    admin::v1::StateCounts& sum = *group.mutable_deployments();
+    for (const admin::v1::Cluster& cluster : clusters) {
+      if (cluster.workspace() != document.workspace() ||
+          std::find(cluster.groups().begin(), cluster.groups().end(),
+                    document.name()) == cluster.groups().end()) {
+        continue;
+      }
+      group.set_clusters(group.clusters() + 1);
+      const admin::v1::StateCounts& one = cluster.deployments();
+      sum.set_desired(sum.desired() + one.desired());
+      sum.set_ready(sum.ready() + one.ready());
+      sum.set_not_ready(sum.not_ready() + one.not_ready());
+      sum.set_wait_applied(sum.wait_applied() + one.wait_applied());
+      sum.set_err_applied(sum.err_applied() + one.err_applied());
+      sum.set_modified(sum.modified() + one.modified());
+      sum.set_pending(sum.pending() + one.pending());
+      sum.set_offline(sum.offline() + one.offline());
+      sum.set_deleting(sum.deleting() + one.deleting());
+      sum.set_out_of_sync(sum.out_of_sync() + one.out_of_sync());
+      if (cluster.state() == "Ready") continue;
+      group.set_non_ready_clusters(group.non_ready_clusters() + 1);
+      if (waiting.size() < kNamed) waiting.push_back(cluster.name());
+      if (group.state().empty()) {
+        group.set_state(cluster.state());
+        group.set_status(absl::StrCat(cluster.state(), " [Cluster ",
+                                      cluster.name(), ": ", cluster.message(),
+                                      "]"));
+      }
+    }
+    if (group.state().empty()) group.set_state("Ready");
+    group.set_clusters_ready(absl::StrCat(
+        group.clusters() - group.non_ready_clusters(), "/", group.clusters(),
+        waiting.empty() ? "" : absl::StrCat(" (", absl::StrJoin(waiting, ", "),
+                                            ")")));
+    group.set_bundles_ready(absl::StrCat(sum.ready(), "/", sum.desired()));
+  }
+  return out;
+}
+
+const core::v1::ClusterFacts* ReadModel::Facts(
+    const std::string& workspace, const std::string& cluster) const {
+  for (const auto& [key, entry] : identities_.map()) {
+    const storage::v1::ClusterIdentity& identity = entry.first;
+    if (identity.revoked() || identity.workspace() != workspace ||
+        identity.name() != cluster) {
+      continue;
+    }
+    const storage::v1::Facts* facts =
+        facts_.Find(FactsKey(identity.cluster_id()));
+    return facts == nullptr ? nullptr : &facts->facts();
+  }
+  return nullptr;
+}
+
+const storage::v1::Document* ReadModel::Document(
+    const std::string& kind, const std::string& workspace,
+    const std::string& name) const {
+  return documents_.Find(DocumentKey(workspace, kind, name));
 }
 
 std::vector<admin::v1::Deployment> ReadModel::Deployments(

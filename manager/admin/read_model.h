@@ -49,6 +49,8 @@ struct ReadModelSources {
   std::function<std::optional<core::v1::Problem>(
       const std::string& cluster_id, const std::string& bundle_id)>
       rejection;
+  // Told, within a store's batch, that answers may be others now; may be null.
+  std::function<void()> changed;
 };
 
 // Which deployments; empty fields match all.
@@ -88,6 +90,17 @@ class ReadModel {
                                          const std::string& git_repo) const;
   std::vector<admin::v1::Cluster> Clusters(const std::string& workspace,
                                            const std::string& name) const;
+  std::vector<admin::v1::HelmOp> HelmOps(const std::string& workspace,
+                                         const std::string& name) const;
+  std::vector<admin::v1::ClusterGroup> ClusterGroups(
+      const std::string& workspace, const std::string& name) const;
+  // Null when there is none. Valid until the loop's next task.
+  const storage::v1::Document* Document(const std::string& kind,
+                                        const std::string& workspace,
+                                        const std::string& name) const;
+  // Null when the agent of that cluster has not said yet.
+  const core::v1::ClusterFacts* Facts(const std::string& workspace,
+                                      const std::string& cluster) const;
   std::vector<admin::v1::Deployment> Deployments(
       const DeploymentFilter& filter) const;
 
@@ -97,12 +110,18 @@ class ReadModel {
  private:
   struct Row;
 
+  void Changed() {
+    if (sources_.changed != nullptr) sources_.changed();
+  }
   // Everything about each deployment that matches, sorted as Names().
   std::vector<Row> Rows(const DeploymentFilter& filter) const;
   // Folds `rows` and what the repository itself says into `out`.
   void FoldGitRepo(const storage::v1::Document& document,
                    const std::vector<const Row*>& rows,
                    admin::v1::GitRepo& out) const;
+  void FoldHelmOp(const storage::v1::Document& document,
+                  const std::vector<const Row*>& rows,
+                  admin::v1::HelmOp& out) const;
   // What follows "0 clusters match" when some have no agent yet; else "".
   std::string NoAgentNote(const std::string& workspace) const;
   std::vector<std::string> GroupsOf(
@@ -117,6 +136,8 @@ class ReadModel {
   // Declared last: destroyed first.
   TypedMirror<storage::v1::Document> documents_;
   TypedMirror<storage::v1::Source> source_;
+  TypedMirror<storage::v1::ChartSource> charts_;
+  TypedMirror<storage::v1::SessionRecord> sessions_;
   TypedMirror<storage::v1::BundleBuild> builds_;
   TypedMirror<storage::v1::BundleHead> heads_;
   TypedMirror<storage::v1::BundleRevision> revisions_;
