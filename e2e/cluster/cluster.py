@@ -27,11 +27,14 @@ AGENT = "flotilla-agent"
 JANE = "jane"
 # Whom faults.py lets take up room; nobody else acts in that name.
 BLOCKER = "blocker"
+# The manager in its management cluster; has the rights that a test gives it.
+MANAGER = "flotilla-manager"
 _USERS = {
     ADMIN: "system:masters",
     AGENT: "flotilla-agents",
     JANE: "people",
     BLOCKER: "people",
+    MANAGER: "flotilla-managers",
     "kwok": "system:masters",
     "system:kube-controller-manager": "system:masters",
     "system:kube-scheduler": "system:kube-scheduler",

@@ -12,6 +12,7 @@ used from several threads, each of which gets its own connection.
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import threading
@@ -24,6 +25,7 @@ _PATCH_TYPES = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
@@ -133,6 +135,49 @@ class KubeClient:
         return self.request(
             "PATCH", self._path_of(obj), obj, _PATCH_TYPES["apply"], params
         )
+
+    def apply_yaml(self, text, field_manager="kubectl"):
+        """Server-side apply of each document of `text`, sent as it stands.
+
+        Good for plain documents: kind, name and namespace at their usual
+        indentation.
+        """
+        for document in re.split(r"^---$", text, flags=re.M):
+            found = {
+                key: re.search(rf"^{indent}{key}: (\S+)$", document, re.M)
+                for key, indent in (
+                    ("apiVersion", ""), ("kind", ""), ("name", "  "),
+                    ("namespace", "  "),
+                )
+            }
+            if not found["kind"]:
+                continue
+            word = {key: hit and hit[1] for key, hit in found.items()}
+            path = self.path(
+                word["kind"], word["namespace"], word["name"],
+                word["apiVersion"],
+            )
+            path += "?" + urllib.parse.urlencode(
+                {"fieldManager": field_manager, "force": "true"}
+            )
+            self._send(
+                "PATCH", path, document.encode(), _PATCH_TYPES["apply"], 30
+            )
+
+    def table(self, kind, namespace=None, api_version=None):
+        """What `kubectl get` prints: (columns, {name: [cells]})."""
+        path = self.path(kind, namespace, api_version=api_version)
+        answer = json.loads(
+            self._send("GET", path, None, None, 30, accept=_TABLE)
+        )
+        columns = [
+            column["name"] for column in answer["columnDefinitions"]
+            if column.get("priority", 0) == 0
+        ]
+        return columns, {
+            row["object"]["metadata"]["name"]: row["cells"]
+            for row in answer.get("rows") or []
+        }
 
     def patch(
         self, kind, name, patch, namespace=None, patch_type="merge",
@@ -316,8 +361,10 @@ class KubeClient:
             "127.0.0.1", self.port, timeout=timeout, context=self._tls
         )
 
-    def _send(self, method, path, data, content_type, timeout):
+    def _send(self, method, path, data, content_type, timeout, accept=None):
         headers = self._headers(content_type if data is not None else None)
+        if accept:
+            headers["Accept"] = accept
         while True:
             connection = getattr(self._local, "connection", None)
             reused = connection is not None

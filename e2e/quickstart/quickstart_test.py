@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fleet's quickstart on a real API server: kubectl is the only door.
+
+The manager has the rights of docs/examples/management-cluster/rbac.yaml and no
+more. Cases run in the order of their names and build on one another.
+"""
+
+import base64
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+
+from e2e.cluster.cluster import ADMIN, AGENT, MANAGER
+from e2e.cluster.fleet import Fleet
+from e2e.cluster.kube_client import ApiError
+from e2e.testing import junit
+from e2e.testing.flotilla import Agent, CliError, Manager
+from e2e.testing.git_server import GitServer
+from e2e.testing.processes import wait_until
+from e2e.testing.repo import Repo
+
+ROOT = pathlib.Path(__file__).absolute().parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+RESOURCES = EXAMPLES / "fleet-resources"
+CRDS = ROOT / "manager" / "frontend" / "crds"
+FLEET = "fleet.cattle.io/v1alpha1"
+FINALIZER = "flotilla.dev/finalizer"
+WORKSPACE = "fleet-local"
+NAMESPACE = "fleet-sample-simple"
+KUBECTL = shutil.which("kubectl")
+
+
+def setUpModule():
+    global world
+    world = World()
+    unittest.addModuleCleanup(world.stop)
+    world.start()
+
+
+class World:
+    """A management cluster that is also the one that is deployed to."""
+
+    def __init__(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="quickstart-"))
+        self.fleet = Fleet(["local"], self.directory / "clusters")
+        self.cluster = self.fleet["local"]
+        self.git = GitServer(self.directory / "git")
+        self.manager = None
+        self.agent = None
+        self.client = None
+        self.foreign = None
+
+    def start(self):
+        self.fleet.start()
+        self.client = self.cluster.client(ADMIN)
+        self.git.start()
+        repo = Repo(self.git.root / "gitops-fleet.git")
+        repo.copy(EXAMPLES / "gitops-fleet")
+        repo.commit(message="the exercise repository")
+        self.repo = repo
+        self.client.apply_yaml(
+            (EXAMPLES / "management-cluster" / "rbac.yaml").read_text()
+        )
+        self.client.create({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding", "metadata": {"name": "e2e-manager"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole", "name": "flotilla-manager",
+            },
+            "subjects": [{
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "User",
+                "name": MANAGER,
+            }],
+        })
+        # Fleet's own kind is there already, with a column more than ours.
+        self.client.apply_yaml(re.sub(
+            r"  labels:\n    app.*\n  annotations:\n    flotilla.*\n", "",
+            (CRDS / "helmops.yaml").read_text(),
+        ).replace("- name: Repo\n", "- name: Repository\n"), "fleet")
+        self.foreign = self.crd("helmops")["spec"]
+        self.manager = Manager(self.directory / "manager", [
+            "--kubeconfig", self.cluster.kubeconfig(MANAGER),
+        ]).start()
+        wait_until(
+            lambda: self.client.find(
+                "ClusterGroup", "default", WORKSPACE, FLEET
+            ),
+            30, "ClusterGroup default in the management cluster",
+        )
+
+    def crd(self, plural):
+        return self.client.get(
+            "CustomResourceDefinition", f"{plural}.fleet.cattle.io"
+        )
+
+    def stop(self):
+        if self.agent:
+            self.agent.kill()
+        if self.manager:
+            self.manager.kill()
+        self.git.stop()
+        self.fleet.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # Objects of Fleet's kinds.
+
+    def apply(self, file, **words):
+        """`kubectl apply -f` of a sample; `words` are replaced in it."""
+        text = (RESOURCES / file).read_text().replace(
+            "http://127.0.0.1:3000/gitops-fleet.git",
+            self.git.url("gitops-fleet.git"),
+        ).replace("pollingInterval: 15s", "pollingInterval: 1s")
+        for old, new in words.items():
+            text = text.replace(old, new)
+        if KUBECTL:
+            return self.kubectl("apply", "-f", "-", stdin=text)
+        return self.client.apply_yaml(text)
+
+    def kubectl(self, *arguments, stdin=None):
+        done = subprocess.run(
+            [KUBECTL, "--kubeconfig", self.cluster.kubeconfig(ADMIN),
+             *arguments],
+            input=stdin, text=True, capture_output=True, check=False,
+            timeout=30,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
+        return done.stdout
+
+    def find(self, name="simple", kind="GitRepo", namespace=WORKSPACE):
+        return self.client.find(kind, name, namespace, FLEET)
+
+    def condition(self, kind_of_condition, name="simple"):
+        status = (self.find(name) or {}).get("status", {})
+        return next(
+            (c for c in status.get("conditions", [])
+             if c["type"] == kind_of_condition), {},
+        )
+
+    def wait_condition(self, kind_of_condition, status, name="simple"):
+        return wait_until(
+            lambda: self.condition(kind_of_condition, name).get("status")
+            == status and self.condition(kind_of_condition, name),
+            20, f"{kind_of_condition}={status} on GitRepo {name}",
+        )
+
+    def deployment(self):
+        return self.client.find("Deployment", "frontend", NAMESPACE) or next(
+            iter(self.client.list("Deployment", NAMESPACE)), None
+        )
+
+    def wait_running(self):
+        return wait_until(
+            lambda: (self.deployment() or {}).get("status", {}).get(
+                "availableReplicas"
+            ), 60, "pods of the sample",
+        )
+
+    def documents(self):
+        found = self.manager.cli_json(
+            "get", "gitrepos", "--workspace", WORKSPACE
+        )
+        return {repo["name"]: repo for repo in found.get("gitRepos", [])}
+
+    def writes(self, mark):
+        return [
+            f"{e['verb']} {e['objectRef'].get('resource')}"
+            f"/{e['objectRef'].get('subresource', '')}"
+            f" {e['objectRef'].get('name')}"
+            for e in self.cluster.audit(
+                since=mark, user=MANAGER,
+                verbs=self.cluster.audit_log.WRITES,
+            )
+        ]
+
+
+class QuickstartTest(unittest.TestCase):
+
+    def test_01_kinds_of_somebody_else_stay_and_ours_are_there(self):
+        helmops = world.crd("helmops")
+        self.assertEqual(helmops["spec"], world.foreign)
+        self.assertEqual(helmops["metadata"]["generation"], 1)
+        self.assertIn("helmops.fleet.cattle.io is not ours",
+                      world.manager.log())
+        columns, _ = world.client.table("GitRepo", WORKSPACE, FLEET)
+        self.assertEqual(columns, [
+            "Name", "Repo", "Commit", "BundleDeployments-Ready", "Status",
+        ])
+        for kind, wanted in {
+            "Cluster": ["Bundles-Ready", "Last-Seen", "Status"],
+            "ClusterGroup": ["Clusters-Ready", "Bundles-Ready", "Status"],
+            "Bundle": ["BundleDeployments-Ready", "Status"],
+            "ClusterRegistrationToken": ["Secret-Name"],
+            "GitRepoRestriction": [
+                "Default-ServiceAccount", "Allowed-ServiceAccounts",
+            ],
+        }.items():
+            with self.subTest(kind=kind):
+                columns, _ = world.client.table(kind, WORKSPACE, FLEET)
+                self.assertEqual(columns, ["Name", *wanted])
+        for workspace in (WORKSPACE, "fleet-default"):
+            self.assertTrue(world.client.find("Namespace", workspace))
+
+    def test_02_a_registration_token_brings_a_cluster_in(self):
+        world.apply("registration-token.yaml")
+        secret = wait_until(
+            lambda: world.client.find("Secret", "local", WORKSPACE), 20,
+            "Secret of the ClusterRegistrationToken",
+        )
+        values = base64.b64decode(secret["data"]["values"]).decode()
+        self.assertIn(f"managerAddress: '{world.manager.address}'", values)
+        token = base64.b64decode(secret["data"]["token"]).decode()
+        wait_until(
+            lambda: (world.find("local", "ClusterRegistrationToken") or {})
+            .get("status", {}).get("secretName") == "local",
+            20, "status of the ClusterRegistrationToken",
+        )
+        world.agent = Agent(
+            "local", world.directory / "agent",
+            world.cluster.kubeconfig(AGENT), world.manager, token=token,
+            workspace=WORKSPACE,
+        ).start()
+        cluster = wait_until(
+            lambda: world.find("local", "Cluster"), 30,
+            "Cluster in the management cluster",
+        )
+        self.assertEqual(cluster["metadata"]["labels"]["name"], "local")
+        world.manager.restart()
+        time.sleep(1)
+        again = world.client.get("Secret", "local", WORKSPACE)
+        self.assertEqual(again["data"], secret["data"])
+
+    def test_03_a_gitrepo_is_deployed(self):
+        world.apply("gitrepo.yaml")
+        world.wait_condition("Accepted", "True")
+        world.wait_running()
+        self.assertIn(
+            FINALIZER, world.find()["metadata"]["finalizers"]
+        )
+        with self.assertRaisesRegex(CliError, "with kubectl"):
+            world.manager.cli("delete", "gitrepo", "simple", "--workspace",
+                              WORKSPACE)
+
+    def test_04_wrong_documents_are_refused_or_told(self):
+        wrong = world.find()
+        wrong = {key: wrong[key] for key in ("apiVersion", "kind")}
+        with self.assertRaises(ApiError) as refused:
+            world.client.create({
+                **wrong, "metadata": {"name": "w", "namespace": WORKSPACE},
+                "spec": {"repo": 3},
+            })
+        self.assertEqual(refused.exception.code, 422)
+        if KUBECTL:
+            with self.assertRaisesRegex(RuntimeError, "spec.branches"):
+                world.apply("gitrepo.yaml", **{"branch:": "branches:"})
+
+        world.client.patch(
+            "GitRepo", "simple", {"spec": {"paths": ["../outside"]}},
+            WORKSPACE, api_version=FLEET,
+        )
+        condition = world.wait_condition("Accepted", "False")
+        self.assertIn("spec.paths", condition["message"])
+        wait_until(
+            lambda: [
+                event for event in world.client.list("Event", WORKSPACE)
+                if event["involvedObject"]["name"] == "simple"
+                and event["type"] == "Warning"
+            ], 10, "Event on the GitRepo",
+        )
+        self.assertTrue(world.deployment())
+        world.client.patch(
+            "GitRepo", "simple", {"spec": {"paths": ["simple"]}},
+            WORKSPACE, api_version=FLEET,
+        )
+        world.wait_condition("Accepted", "True")
+
+    def test_05_nothing_is_written_without_a_change(self):
+        world.wait_running()
+        time.sleep(2)
+        mark = world.cluster.audit_log.mark()
+        time.sleep(5)
+        self.assertEqual(world.writes(mark), [])
+
+    def test_06_a_server_that_restarts_changes_nothing(self):
+        uid = world.deployment()["metadata"]["uid"]
+        world.cluster.restart_api_server()
+        world.client.patch(
+            "GitRepo", "simple", {"spec": {"paths": ["absent", "simple"]}},
+            WORKSPACE, api_version=FLEET,
+        )
+        generation = world.find()["metadata"]["generation"]
+        wait_until(
+            lambda: world.find().get("status", {}).get("observedGeneration")
+            == generation, 60, "word about the change after the restart",
+        )
+        self.assertEqual(world.deployment()["metadata"]["uid"], uid)
+        world.client.patch(
+            "GitRepo", "simple", {"spec": {"paths": ["simple"]}},
+            WORKSPACE, api_version=FLEET,
+        )
+
+    def test_07_an_object_that_vanished_deletes_nothing(self):
+        uid = world.deployment()["metadata"]["uid"]
+        world.manager.kill()
+        world.client.patch(
+            "GitRepo", "simple", {"metadata": {"finalizers": None}},
+            WORKSPACE, api_version=FLEET,
+        )
+        world.client.delete("GitRepo", "simple", WORKSPACE, FLEET)
+        self.assertIsNone(world.find())
+        world.manager.start()
+        world.manager.process.wait_for_log(
+            "GitRepo fleet-local/simple is missing", timeout=30
+        )
+        time.sleep(2)
+        self.assertEqual(world.deployment()["metadata"]["uid"], uid)
+        self.assertIn("simple", world.documents())
+
+        world.apply("gitrepo.yaml")
+        world.wait_condition("Accepted", "True")
+        self.assertEqual(world.deployment()["metadata"]["uid"], uid)
+
+    def test_08_while_fleet_is_active_nothing_is_taken(self):
+        for body in (
+            {"apiVersion": "v1", "kind": "Namespace",
+             "metadata": {"name": "cattle-fleet-system"}},
+            {"apiVersion": "apps/v1", "kind": "Deployment",
+             "metadata": {"name": "fleet-controller",
+                          "namespace": "cattle-fleet-system"},
+             "spec": {
+                 "replicas": 1, "selector": {"matchLabels": {"app": "fleet"}},
+                 "template": {
+                     "metadata": {"labels": {"app": "fleet"}},
+                     "spec": {"containers": [
+                         {"name": "fleet", "image": "fleet"}
+                     ]},
+                 },
+             }},
+        ):
+            world.client.create(body)
+        world.manager.process.wait_for_log(
+            "a controller of Fleet is active", timeout=30
+        )
+        world.apply("gitrepo.yaml", **{"name: simple": "name: second"})
+        wait_until(
+            lambda: [
+                event for event in world.client.list("Event", WORKSPACE)
+                if event["involvedObject"]["name"] == "second"
+                and event["reason"] == "NotTaken"
+            ], 20, "Event that says why",
+        )
+        self.assertNotIn("second", world.documents())
+        self.assertNotIn("status", world.find("second"))
+        self.assertNotIn("finalizers", world.find("second")["metadata"])
+        world.client.delete("GitRepo", "second", WORKSPACE, FLEET)
+        world.client.delete(
+            "Deployment", "fleet-controller", "cattle-fleet-system"
+        )
+        world.manager.process.wait_for_log(
+            "no controller of Fleet is active", timeout=30
+        )
+
+    def test_09_deleting_takes_away_what_it_made_and_no_more(self):
+        world.client.create({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "mine", "namespace": NAMESPACE},
+        })
+        world.client.delete("GitRepo", "simple", WORKSPACE, FLEET)
+        wait_until(
+            lambda: world.find() is None, 60, "end of the GitRepo",
+        )
+        self.assertIsNone(world.deployment())
+        self.assertEqual(
+            [found["metadata"]["name"]
+             for found in world.client.list("ConfigMap", NAMESPACE)
+             if found["metadata"]["name"] != "kube-root-ca.crt"],
+            ["mine"],
+        )
+        self.assertNotIn("simple", world.documents())
+        self.assertEqual(world.crd("helmops")["spec"], world.foreign)
+
+
+if __name__ == "__main__":
+    junit.main()
