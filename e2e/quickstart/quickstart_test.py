@@ -30,6 +30,11 @@ CRDS = ROOT / "manager" / "frontend" / "crds"
 FLEET = "fleet.cattle.io/v1alpha1"
 FINALIZER = "flotilla.dev/finalizer"
 WORKSPACE = "fleet-local"
+KINDS = (
+    "Bundle", "BundleNamespaceMapping", "Cluster", "ClusterGroup",
+    "ClusterRegistrationToken", "GitRepo", "GitRepoRestriction", "HelmOp",
+    "Policy",
+)
 NAMESPACE = "fleet-sample-simple"
 KUBECTL = shutil.which("kubectl")
 
@@ -92,6 +97,18 @@ class World:
             ),
             30, "ClusterGroup default in the management cluster",
         )
+        wait_until(self.serves_all, 30, "kinds that are served")
+
+    def serves_all(self):
+        # A new kind is answered by 429 for a moment.
+        try:
+            for kind in KINDS:
+                self.client.list(kind, WORKSPACE, api_version=FLEET)
+        except ApiError as error:
+            if error.code == 429:
+                return False
+            raise
+        return True
 
     def crd(self, plural):
         return self.client.get(
