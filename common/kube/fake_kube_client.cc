@@ -1257,8 +1257,9 @@ absl::StatusOr<ApplyResult> FakeKubeClient::MergeNow(
     }
   }
   const std::string before = TextOr(Member(live, "resourceVersion"));
-  RETURN_IF_ERROR(EditAs(options.field_manager, key,
-                         [&patch](json& object) { object.merge_patch(patch); }));
+  RETURN_IF_ERROR(
+      EditAs(options.field_manager, key,
+             [&patch](json& object) { object.merge_patch(patch); }));
   ApplyResult result;
   const auto edited = objects_.find(id);
   // The last finalizer went, and the object with it.

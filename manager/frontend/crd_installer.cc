@@ -145,7 +145,8 @@ void CrdInstaller::WaitForIt() {
                 }
                 if (loop_.MonotonicNow() >= deadline_) {
                   return Finish(absl::UnavailableError(absl::StrCat(
-                      "CustomResourceDefinition ", KeyOfCrd(wanted_[at_]).name(),
+                      "CustomResourceDefinition ",
+                      KeyOfCrd(wanted_[at_]).name(),
                       " is not established after ",
                       absl::FormatDuration(kEstablishLimit))));
                 }
