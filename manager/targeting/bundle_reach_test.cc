@@ -31,7 +31,7 @@ constexpr char kTeamA[] =
 class BundleReachTest : public ::testing::Test {
  protected:
   BundleReachTest() {
-    for (const char* workspace : {"x", "w", "v"}) reach_.AddWorkspace(workspace);
+    for (const char* name : {"x", "w", "v"}) reach_.AddWorkspace(name);
     reach_.SetNamespace("v", {{"tier", "edge"}});
     reach_.SetNamespace("x", {{"tier", "core"}});
   }

@@ -123,7 +123,8 @@ DeployOptions MergeOptions(const DeployOptions& base,
   MergeText(custom.kustomize_dir(), *result.mutable_kustomize_dir());
   // The whole object is replaced where there is one.
   if (custom.correct_drift() != storage::v1::TRI_STATE_UNSPECIFIED ||
-      custom.correct_drift_force() || custom.correct_drift_keep_fail_history()) {
+      custom.correct_drift_force() ||
+      custom.correct_drift_keep_fail_history()) {
     result.set_correct_drift(custom.correct_drift());
     result.set_correct_drift_force(custom.correct_drift_force());
     result.set_correct_drift_keep_fail_history(

@@ -4,8 +4,10 @@
 
 #include <map>
 #include <optional>
+#include <random>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "gmock/gmock.h"
@@ -123,6 +125,81 @@ TEST(TargetResolver, TakesNoTargetsOfAGitRepoForGroupDefault) {
   EXPECT_FALSE(AnyTargetMatches({}, cluster));
   cluster.groups.push_back({"default", {}});
   EXPECT_TRUE(AnyTargetMatches({}, cluster));
+}
+
+// A target of few names and labels, so that many match.
+storage::v1::Target RandomTarget(std::mt19937& random) {
+  const auto pick = [&random](const char* prefix, unsigned n) {
+    return absl::StrCat(prefix, random() % n);
+  };
+  const auto selector = [&](core::v1::LabelSelector& out) {
+    if (random() % 2 == 0) {
+      core::v1::LabelPair& pair = *out.add_match_labels();
+      pair.set_key(pick("k", 3));
+      pair.set_value(pick("v", 2));
+    }
+    for (unsigned n = random() % 3; n > 0; --n) {
+      core::v1::LabelRequirement& requirement = *out.add_match_expressions();
+      requirement.set_key(pick("k", 4));
+      requirement.set_operator_(
+          static_cast<core::v1::LabelRequirement::Operator>(random() % 5));
+      requirement.add_values(pick("v", 3));
+    }
+  };
+  storage::v1::Target target;
+  target.set_name(pick("t", 1000));
+  if (random() % 6 == 0) target.set_cluster_name(pick("c", 3));
+  if (random() % 2 == 0) selector(*target.mutable_cluster_selector());
+  if (random() % 4 == 0) target.set_cluster_group(pick("g", 3));
+  if (random() % 3 == 0) selector(*target.mutable_cluster_group_selector());
+  target.set_do_not_deploy(random() % 8 == 0);
+  target.mutable_options()->set_namespace_(pick("n", 3));
+  return target;
+}
+
+TEST(TargetResolver, ResolvesFastWhatTheRuleSays) {
+  std::mt19937 random(1);
+  const auto labels = [&random] {
+    LabelMap map;
+    for (unsigned n = random() % 4; n > 0; --n) {
+      map[absl::StrCat("k", random() % 3)] = absl::StrCat("v", random() % 2);
+    }
+    return map;
+  };
+  int hits = 0;
+  for (int round = 0; round < 500; ++round) {
+    BundleRevision bundle;
+    bundle.set_all_matches(random() % 2 == 0);
+    for (unsigned n = random() % 5; n > 0; --n) {
+      *bundle.add_targets() = RandomTarget(random);
+    }
+    for (unsigned n = random() % 4; n > 0; --n) {
+      *bundle.add_customizations() = RandomTarget(random);
+    }
+    for (unsigned n = random() % 3; n > 0; --n) {
+      *bundle.add_restrictions() = RandomTarget(random);
+    }
+    BundleResolver resolver(bundle);
+    for (int i = 0; i < 20; ++i) {
+      TargetCluster cluster;
+      cluster.name = absl::StrCat("c", random() % 4);
+      cluster.labels = labels();
+      if (random() % 4 == 0) {
+        cluster.labels[kDisplayNameLabel] = absl::StrCat("c", random() % 3);
+      }
+      for (unsigned n = random() % 3; n > 0; --n) {
+        cluster.groups.push_back({absl::StrCat("g", random() % 3), labels()});
+      }
+      const auto rule = ResolveTarget(bundle, cluster);
+      const auto fast = resolver.Resolve(ClusterSubject(cluster));
+      ASSERT_EQ(rule.has_value(), fast != nullptr) << bundle.DebugString();
+      if (!rule.has_value()) continue;
+      ++hits;
+      EXPECT_EQ(rule->target_name, fast->resolved.target_name);
+      EXPECT_EQ(SerializeRecord(rule->options), fast->options_bytes);
+    }
+  }
+  EXPECT_GT(hits, 500);
 }
 
 TEST(TargetResolver, NamesWhatMatched) {

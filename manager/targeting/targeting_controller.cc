@@ -3,6 +3,7 @@
 #include "manager/targeting/targeting_controller.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -553,6 +554,7 @@ void TargetingController::Wake() {
 void TargetingController::Run() {
   if (!Loaded() || writing_ || retry_->armed()) return;
   SpreadDirt();
+  StartOnce();
   Plan plan;
   while (plan.ops.size() < kMaxPairs) {
     if (!dirty_pairs_.empty()) {
@@ -584,6 +586,17 @@ void TargetingController::Run() {
                 if (alive.expired()) return;
                 OnWritten(std::move(revision), std::move(pairs));
               });
+}
+
+void TargetingController::StartOnce() {
+  if (started_) return;
+  started_ = true;
+  for (auto it = dirty_clusters_.begin(); it != dirty_clusters_.end();) {
+    ClusterSlot& cluster = ClusterOf(it->first);
+    RefreshCluster(cluster);
+    // What a revoked one drops does not depend on bundles.
+    it = cluster.revoked ? std::next(it) : dirty_clusters_.erase(it);
+  }
 }
 
 void TargetingController::ForgetGoneBundles() {

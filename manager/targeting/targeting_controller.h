@@ -99,6 +99,8 @@ class TargetingController {
   bool Loaded() const;
   void Wake();
   void Run();
+  // Leaves each pair to its bundle when everything is new.
+  void StartOnce();
   void ForgetGoneBundles();
   // Turns changed groups and mappings into changed clusters and bundles.
   void SpreadDirt();
@@ -135,6 +137,8 @@ class TargetingController {
   bool awake_ = false;
   // Invariant: at most one transaction at a time.
   bool writing_ = false;
+  // Everything was looked at once.
+  bool started_ = false;
   absl::Status last_error_;
   uint64_t resolved_count_ = 0;
   // What changed, and why, for Desired.removed_by; an empty cause of a bundle
