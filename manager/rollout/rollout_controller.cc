@@ -68,6 +68,8 @@ void RolloutController::OnChange(absl::string_view family,
   if (family == kDesiredFamily || family == kRenderedFamily) {
     UpdateDebt(pair);
     UpdateRendering(pair);
+  } else if (family == kReleasedFamily) {
+    UpdateDebt(pair);
   }
   dirty_.insert(std::move(pair));
 }
@@ -79,7 +81,8 @@ void RolloutController::UpdateDebt(const Pair& pair) {
   const bool owes =
       desired != nullptr &&
       OwesDeployment(*desired,
-                     rendered_.Find(absl::StrCat(kRenderedFamily, pair)));
+                     rendered_.Find(absl::StrCat(kRenderedFamily, pair)),
+                     released_.Find(absl::StrCat(kReleasedFamily, pair)));
   const auto known = owed_commit_.find(pair);
   if (known != owed_commit_.end() &&
       (!owes || known->second != desired->commit().id())) {

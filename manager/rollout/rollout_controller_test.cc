@@ -43,8 +43,9 @@ class RolloutControllerTest : public ::testing::Test {
   }
 
   void Want(const std::string& bundle, const std::string& revision,
-            const std::string& commit) {
+            const std::string& commit, bool paused = false) {
     storage::v1::Desired d;
+    d.set_paused(paused);
     d.set_revision(revision);
     d.mutable_commit()->set_id(commit);
     Put(desired_writer_, DesiredKey("c", bundle), d);
@@ -117,6 +118,21 @@ TEST_F(RolloutControllerTest, ARenamedDirectoryIsBroughtBeforeTheOldOneGoes) {
 
   EXPECT_EQ(Get("old")->state(), Released::STATE_DELETING);
   EXPECT_EQ(Get("new")->state(), Released::STATE_ACTIVE);
+}
+
+TEST_F(RolloutControllerTest, WhatAPausedBundleReplacesStaysUntilItIsReleased) {
+  Want("old", "r1", "c1");
+  Render("old", "r1");
+  Want("new", "r2", "c2", /*paused=*/true);
+  Unwant("old", core::v1::DELETE_CAUSE_GIT_REMOVED, "c2");
+  Render("new", "r2");
+  EXPECT_EQ(Get("new"), nullptr);
+  EXPECT_EQ(Get("old")->state(), Released::STATE_ACTIVE);
+
+  Want("new", "r2", "c2");
+
+  EXPECT_EQ(Get("new")->state(), Released::STATE_ACTIVE);
+  EXPECT_EQ(Get("old")->state(), Released::STATE_DELETING);
 }
 
 TEST_F(RolloutControllerTest, WhatOneCommitReplacesIsReleasedTogether) {

@@ -18,9 +18,16 @@ bool IsRendered(const Desired& desired, const Rendered* rendered) {
          rendered->options_digest() == desired.options_digest();
 }
 
-bool OwesDeployment(const Desired& desired, const Rendered* rendered) {
+bool OwesDeployment(const Desired& desired, const Rendered* rendered,
+                    const Released* released) {
   if (desired.removal() != core::v1::DELETE_CAUSE_UNSPECIFIED) return false;
-  return !IsRendered(desired, rendered) || rendered->problems_size() > 0;
+  if (!IsRendered(desired, rendered) || rendered->problems_size() > 0) {
+    return true;
+  }
+  return desired.paused() &&
+         (released == nullptr ||
+          released->state() != Released::STATE_ACTIVE ||
+          released->manifest_digest() != rendered->manifest_digest());
 }
 
 namespace {

@@ -42,9 +42,11 @@ struct ClusterDebt {
 bool IsRendered(const storage::v1::Desired& desired,
                 const storage::v1::Rendered* rendered);
 
-// True when `desired` is wanted and has no good manifest of its own yet.
+// True when `desired` is wanted and has no good manifest of its own yet, or is
+// paused and not released: what it replaces must then not go either.
 bool OwesDeployment(const storage::v1::Desired& desired,
-                    const storage::v1::Rendered* rendered);
+                    const storage::v1::Rendered* rendered,
+                    const storage::v1::Released* released);
 
 // The record to write, or nothing when the present one stands. `av` is left 0
 // for the caller. Pointers may be null: there is no such record.
