@@ -474,8 +474,10 @@ void ObjectKeeper::Examine(const Ptr& deployment, const ObjectIdentity& id,
     return;
   }
   const core::v1::ResourceKey key = object.want.key();
+  // The agent looks, as its watches do: what was seen is told even when the
+  // deployment's account is not known yet.
   applier_.Get(
-      Lane::kUrgent, deployment->user, key, /*metadata_only=*/false,
+      Lane::kUrgent, ActingUser(""), key, /*metadata_only=*/false,
       [this, alive = alive_, deployment, id,
        key](absl::StatusOr<KubeObject> got) {
         if (!*alive) return;

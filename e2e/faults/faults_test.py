@@ -256,11 +256,11 @@ class Faults:
         yield {}
         case.repo.write({"app/broken.yaml": None})
 
-    def unsupported_key(self, case):
+    def wrong_value(self, case):
         case.deliver()
         case.broken({
             "app/fleet.yaml":
-                "labels: {}\nrolloutStrategy:\n  maxUnavailable: 1\n",
+                "labels: {}\nrolloutStrategy: 7\n",
         })
         yield {}
         case.repo.write({"app/fleet.yaml": None})

@@ -83,10 +83,10 @@ ROWS = (
         "broken_yaml",
     ),
     Row(
-        "fleet.yaml has a key that is not honoured", GITREPOS,
+        "fleet.yaml has a value that its key cannot have", GITREPOS,
         ("Error", "app/fleet.yaml:2", "rolloutStrategy"),
         "The last good commit runs on.",
-        "unsupported_key",
+        "wrong_value",
     ),
     Row(
         "An object is of a kind that the cluster does not serve", GITREPOS,
