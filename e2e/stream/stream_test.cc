@@ -144,6 +144,7 @@ class Manager {
         sessions_(disk.store, manager::kSessionFamily),
         facts_(disk.store, manager::kFactsFamily),
         highwater_(disk.store, manager::kHighWaterFamily),
+        values_(disk.store, manager::kValuesFamily),
         sink(loop, disk.store), registry_(loop, disk.store, clusters_),
         box_(*SealedBox::Create(disk.folder + "/key", random_)),
         authority_(*manager::CertificateAuthority::LoadOrCreate(
@@ -151,7 +152,7 @@ class Manager {
         enrolment({loop, clock_, random_, disk.store, tokens_, registry_,
                    *authority_}),
         hub({loop, clock_, random_, disk.store, sessions_, facts_, highwater_,
-             registry_, disk.blobs, pool_, sink},
+             registry_, disk.blobs, pool_, sink, values_},
             HubOptions()),
         service_(loop, hub, enrolment) {
     ServerOptions options;
@@ -211,6 +212,7 @@ class Manager {
   manager::FamilyWriter sessions_;
   manager::FamilyWriter facts_;
   manager::FamilyWriter highwater_;
+  manager::FamilyWriter values_;
 
  public:
   std::vector<std::string> notices;

@@ -716,6 +716,9 @@ AgentSession::Step AgentSession::OnFrame(const AgentFrame& frame, size_t bytes,
     case AgentFrame::kFacts:
       OnFacts(frame.facts(), step);
       break;
+    case AgentFrame::kValues:
+      OnValues(frame.values(), step);
+      break;
     case AgentFrame::kPing:
       pong_ = frame.ping().id();
       break;
@@ -729,6 +732,30 @@ AgentSession::Step AgentSession::OnFrame(const AgentFrame& frame, size_t bytes,
       break;
   }
   return step;
+}
+
+void AgentSession::OnValues(const agent::v1::ValuesReport& report,
+                            Step& step) {
+  const absl::string_view reason = values_.Judge(report);
+  if (!reason.empty()) {
+    ++counts_.ignored[std::string(reason)];
+    return;
+  }
+  ++pending_values_;
+  step.values.push_back(report);
+}
+
+void AgentSession::AskValues(const std::string& bundle_id, ValuesAsk ask,
+                             std::string known_digest) {
+  values_.Ask(bundle_id, std::move(ask), std::move(known_digest));
+}
+
+void AgentSession::EndValues(const std::string& bundle_id) {
+  values_.End(bundle_id);
+}
+
+void AgentSession::OnValuesStored() {
+  if (pending_values_ > 0) --pending_values_;
 }
 
 AgentSession::Step AgentSession::OnTick(absl::Duration now) {
@@ -776,6 +803,10 @@ std::optional<ManagerFrame> AgentSession::NextFrame() {
     frame.emplace();
     frame->mutable_report_ack()->set_seq(report_ack_);
     report_ack_sent_ = report_ack_;
+  } else if (std::optional<agent::v1::ValuesRequest> request = values_.Next();
+             request.has_value()) {
+    frame.emplace();
+    *frame->mutable_values_request() = *std::move(request);
   } else {
     frame = NextAssign();
     if (!frame.has_value()) frame = NextBlobs();
@@ -799,7 +830,8 @@ void AgentSession::SpendTokens(size_t bytes, absl::Duration now) {
 }
 
 absl::Duration AgentSession::ReadDelay(absl::Duration now) const {
-  if (pending_reports_.size() >= kMaxPendingReports) {
+  if (pending_reports_.size() >= kMaxPendingReports ||
+      pending_values_ >= kMaxPendingValues) {
     return absl::InfiniteDuration();
   }
   const double missing = std::max(-frame_tokens_ / kFramesPerSecond,

@@ -35,6 +35,7 @@
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/stream/frame_counts.h"
+#include "manager/stream/values_exchange.h"
 
 namespace flotilla::manager {
 
@@ -81,6 +82,8 @@ class AgentSession {
     std::vector<Report> reports;
     std::vector<Rejection> rejections;
     std::optional<NewFacts> facts;
+    // To be stored; then OnValuesStored() for each.
+    std::vector<agent::v1::ValuesReport> values;
     // Not OK: end the stream with it, once NextFrame() has nothing more.
     absl::Status end;
   };
@@ -109,6 +112,12 @@ class AgentSession {
                absl::Duration now);
   // A report is durable, or could not be stored: that ends the session.
   Step OnReportStored(uint64_t seq, const absl::Status& stored);
+  // What a deployment needs of its cluster; see ValuesExchange.
+  void AskValues(const std::string& bundle_id, ValuesAsk ask,
+                 std::string known_digest);
+  void EndValues(const std::string& bundle_id);
+  // A values report is durable, or needed not be stored.
+  void OnValuesStored();
   // Time has passed: what may be tried again, and silence. Call once a second
   // or when NextTick() says.
   Step OnTick(absl::Duration now);
@@ -142,6 +151,7 @@ class AgentSession {
   static constexpr size_t kMaxBlobFrameBytes = 256 * 1024;
   static constexpr size_t kMaxReportItems = 256;
   static constexpr size_t kMaxPendingReports = 16;
+  static constexpr size_t kMaxPendingValues = 4;
   static constexpr size_t kMaxHaveItems = 20000;
   static constexpr size_t kMaxWants = 4096;
   static constexpr size_t kMaxFactKinds = 20000;
@@ -193,6 +203,7 @@ class AgentSession {
   void OnResources(const agent::v1::ResourceBatch& batch, Step& step);
   void OnDrift(const agent::v1::DriftBatch& batch, Step& step);
   void OnFacts(const agent::v1::FactsPage& page, Step& step);
+  void OnValues(const agent::v1::ValuesReport& report, Step& step);
   bool AcceptSeq(uint64_t seq);
   // Of a report of which nothing is to be stored.
   void AckAtOnce(uint64_t seq);
@@ -235,6 +246,8 @@ class AgentSession {
   uint64_t report_ack_sent_ = 0;
   std::optional<core::v1::ClusterFacts> facts_;  // Pages so far.
   std::string facts_digest_;
+  ValuesExchange values_;
+  size_t pending_values_ = 0;
 
   std::optional<agent::v1::Welcome> welcome_;
   std::optional<agent::v1::Goodbye> goodbye_;

@@ -16,7 +16,8 @@ namespace flotilla::manager {
 // Keys of `received` and `sent` are the names of the oneof's fields: "hello",
 // "assign", "bundle". Keys of `ignored` are reasons: "wrong_epoch", "unknown",
 // "stale_nonce", "stale_seq", "foreign_items", "foreign_reports",
-// "foreign_blobs", "bad_facts", "no_cause", "second_have".
+// "foreign_blobs", "bad_facts", "no_cause", "second_have",
+// "foreign_values", "stale_values", "bad_values".
 //
 // Thread-compatible.
 struct FrameCounts {

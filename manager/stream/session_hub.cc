@@ -92,6 +92,11 @@ SessionHub::SessionHub(Collaborators collaborators, Options options)
         }
       })),
       sessions_(c_.store, kSessionFamily),
+      desk_(c_.store, c_.values_writer,
+            [this](const std::string& cluster_id,
+                   const std::string& bundle_id) {
+              OnAsk(cluster_id, bundle_id);
+            }),
       alive_(std::make_shared<bool>(true)) {
   c_.identities.SetListener(
       [this](const std::string& cluster_id) { OnIdentity(cluster_id); });
@@ -117,7 +122,7 @@ SessionHub::Connection* SessionHub::Find(ConnectionId id) {
 }
 
 bool SessionHub::ready() const {
-  return c_.identities.ready() && sessions_.loaded();
+  return c_.identities.ready() && sessions_.loaded() && desk_.loaded();
 }
 
 // ------------------------------------------------------------------ admission
@@ -322,6 +327,7 @@ void SessionHub::OpenWhenLoaded(Connection& connection) {
     return;
   }
   connection.session->Open(connection.hello, connection.facts_digest);
+  AskAllValues(connection);
   connection.phase = Connection::Phase::kOpen;
   Notice(absl::StrCat("agent of cluster ", GateOf(connection.peer).cluster_name,
                       " connected from ", connection.peer.address, " (epoch ",
@@ -416,6 +422,9 @@ bool SessionHub::Perform(Connection& connection, AgentSession::Step step) {
                        rejection.generation, std::move(rejection.problem));
   }
   if (step.facts.has_value()) StoreFacts(connection, *std::move(step.facts));
+  for (const agent::v1::ValuesReport& report : step.values) {
+    StoreValues(connection, report);
+  }
   if (step.end.ok()) return true;
   End(connection.id, absl::IsCancelled(step.end) ? absl::OkStatus() : step.end);
   return false;
@@ -462,6 +471,53 @@ void SessionHub::StoreFacts(Connection& connection,
                                   absl::StrCat("facts could not be stored: ",
                                                written.status().message())));
               }));
+}
+
+void SessionHub::StoreValues(Connection& connection,
+                             const agent::v1::ValuesReport& report) {
+  const bool stores = desk_.Take(
+      connection.peer.cluster_id, report,
+      Guarded(connection.id, [this](Connection& found,
+                                    const absl::Status& stored) {
+        if (found.phase != Connection::Phase::kOpen) return;
+        if (!stored.ok()) {
+          // They come again with the next session.
+          End(found.id, absl::UnavailableError(absl::StrCat(
+                            "values could not be stored: ",
+                            stored.message())));
+          return;
+        }
+        found.session->OnValuesStored();
+        ReadWhenAllowed(found);
+      }));
+  if (!stores) connection.session->OnValuesStored();
+}
+
+void SessionHub::AskAllValues(Connection& connection) {
+  const std::string& cluster_id = connection.peer.cluster_id;
+  for (auto& [bundle_id, ask] : desk_.AsksOf(cluster_id)) {
+    connection.session->AskValues(bundle_id, ask,
+                                  desk_.KnownDigest(cluster_id, bundle_id));
+  }
+}
+
+void SessionHub::OnAsk(const std::string& cluster_id,
+                       const std::string& bundle_id) {
+  const auto current = current_.find(cluster_id);
+  Connection* connection =
+      current == current_.end() ? nullptr : Find(current->second);
+  if (connection == nullptr ||
+      connection->phase != Connection::Phase::kOpen) {
+    return;
+  }
+  const ValuesAsk* ask = desk_.Find(cluster_id, bundle_id);
+  if (ask == nullptr) {
+    connection->session->EndValues(bundle_id);
+  } else {
+    connection->session->AskValues(bundle_id, *ask,
+                                   desk_.KnownDigest(cluster_id, bundle_id));
+  }
+  Pump(*connection);
 }
 
 void SessionHub::StoreHighWater(Connection& connection) {

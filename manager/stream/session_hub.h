@@ -7,7 +7,8 @@
 // session of the same cluster supersedes the older one. Sessions of revoked
 // identities end at once.
 //
-// It writes /session, /facts and /highwater, and nothing else. It is the only
+// It writes /session, /facts and /highwater, and through its desk /values, and
+// nothing else. It is the only
 // one that knows which clusters are online.
 
 #ifndef FLOTILLA_MANAGER_STREAM_SESSION_HUB_H_
@@ -39,6 +40,7 @@
 #include "manager/stream/agent_session.h"
 #include "manager/stream/frame_counts.h"
 #include "manager/stream/identity_registry.h"
+#include "manager/stream/values_desk.h"
 
 namespace flotilla::manager {
 
@@ -77,7 +79,7 @@ class SessionHub {
   };
 
   // Nothing is owned; all must outlive the hub. The writers are those of
-  // /session, /facts and /highwater.
+  // /session, /facts, /highwater and /values.
   struct Collaborators {
     Loop& loop;
     const Clock& clock;
@@ -90,6 +92,7 @@ class SessionHub {
     const BlobStore& blobs;
     WorkerPool& pool;
     ReportSink& sink;
+    FamilyWriter& values_writer;
   };
 
   SessionHub(Collaborators collaborators, Options options);
@@ -146,6 +149,10 @@ class SessionHub {
 
   void StoreReport(Connection& connection, AgentSession::Report report);
   void StoreFacts(Connection& connection, AgentSession::NewFacts facts);
+  void StoreValues(Connection& connection,
+                   const agent::v1::ValuesReport& report);
+  void AskAllValues(Connection& connection);
+  void OnAsk(const std::string& cluster_id, const std::string& bundle_id);
   void StoreHighWater(Connection& connection);
   void StoreEnd(const Connection& connection);
   void ReadWhenAllowed(Connection& connection);
@@ -178,6 +185,7 @@ class SessionHub {
   std::unique_ptr<Timer> tick_;
   std::unique_ptr<Timer> drain_limit_;
   TypedMirror<storage::v1::SessionRecord> sessions_;
+  ValuesDesk desk_;
   // Completions hold it weakly: none acts after the hub is gone.
   std::shared_ptr<bool> alive_;
 };

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/assignment/set_digest.h"
+#include "common/assignment/values_digest.h"
 #include "common/blob/memory_blob_store.h"
 #include "common/crypto/sha256.h"
 #include "common/env/fake_clock.h"
@@ -86,7 +87,8 @@ class SessionHubTest : public ::testing::Test {
   SessionHubTest()
       : store(loop), clusters(store, kClusterFamily),
         sessions(store, kSessionFamily), facts(store, kFactsFamily),
-        highwater(store, kHighWaterFamily), pool(loop) {
+        highwater(store, kHighWaterFamily),
+        values(store, kValuesFamily), pool(loop) {
     identity.set_cluster_id(kCluster);
     identity.set_workspace("ws");
     identity.set_name("prod");
@@ -105,7 +107,8 @@ class SessionHubTest : public ::testing::Test {
     registry = std::make_unique<IdentityRegistry>(loop, store, clusters);
     hub = std::make_unique<SessionHub>(
         SessionHub::Collaborators{loop, clock, random, store, sessions, facts,
-                                  highwater, *registry, blobs, pool, sink},
+                                  highwater, *registry, blobs, pool, sink,
+                                  values},
         SessionHub::Options{});
   }
 
@@ -129,8 +132,9 @@ class SessionHubTest : public ::testing::Test {
     loop.RunUntilIdle();
     EXPECT_THAT(wire.frames, SizeIs(1));
     EXPECT_TRUE(wire.frames[0].has_welcome());
-    hub->OnWritten(id);
     wire.frames.clear();
+    // What comes after the welcome is left to the test.
+    hub->OnWritten(id);
     return id;
   }
 
@@ -142,6 +146,43 @@ class SessionHubTest : public ::testing::Test {
     released.set_manifest_digest(Sha256("m"));
     store.Put(ReleasedKey(kCluster, "a"), SerializeRecord(released));
     loop.RunUntilIdle();
+  }
+
+  // A deployment of bundle "a" whose values lie in a Secret.
+  void Desire(const std::string& secret) {
+    storage::v1::Desired desired;
+    desired.mutable_options()->set_default_namespace("ns");
+    desired.mutable_options()->set_service_account("sa");
+    if (!secret.empty()) {
+      core::v1::ValuesRef& ref =
+          *desired.mutable_options()->mutable_helm()->add_values_from();
+      ref.set_kind(core::v1::ValuesRef::KIND_SECRET);
+      ref.set_name(secret);
+    }
+    store.Put(DesiredKey(kCluster, "a"), SerializeRecord(desired));
+    loop.RunUntilIdle();
+  }
+
+  static AgentFrame Answer(const agent::v1::ValuesRequest& request,
+                           const std::string& content) {
+    AgentFrame frame;
+    frame.set_epoch(1);
+    agent::v1::ValuesReport& report = *frame.mutable_values();
+    report.set_bundle_id(request.bundle_id());
+    *report.mutable_refs() = request.refs();
+    report.set_service_account(request.service_account());
+    report.add_contents(content);
+    report.set_digest(ValuesDigest(report));
+    return frame;
+  }
+
+  storage::v1::ClusterValues Values() {
+    storage::v1::ClusterValues record;
+    const KeyValue* kv = store.Find(ValuesKey(kCluster, "a"));
+    if (kv != nullptr) {
+      EXPECT_TRUE(record.ParseFromString(kv->value));
+    }
+    return record;
   }
 
   storage::v1::SessionRecord Record() {
@@ -159,6 +200,7 @@ class SessionHubTest : public ::testing::Test {
   FamilyWriter sessions;
   FamilyWriter facts;
   FamilyWriter highwater;
+  FamilyWriter values;
   MemoryBlobStore blobs;
   InlineWorkerPool pool;
   HoldingSink sink;
@@ -446,6 +488,96 @@ TEST_F(SessionHubTest, RevokesAtItsStartWhatWasDeletedBefore) {
   Wire wire;
   hub->OnFrame(Connect(wire), Hello());
   EXPECT_EQ(wire.frames[0].reject().code(), Reject::CODE_REVOKED);
+}
+
+TEST_F(SessionHubTest, AsksForValuesAndKeepsTheAnswer) {
+  Desire("x");
+  Wire wire;
+  const auto id = OpenSession(wire);
+  ASSERT_THAT(wire.frames, SizeIs(1));
+  const agent::v1::ValuesRequest request = wire.frames[0].values_request();
+  EXPECT_EQ(request.bundle_id(), "a");
+  ASSERT_EQ(request.refs_size(), 1);
+  EXPECT_EQ(request.refs(0).name(), "x");
+  EXPECT_EQ(request.refs(0).namespace_(), "ns");
+  EXPECT_EQ(request.refs(0).key(), "values.yaml");
+  EXPECT_EQ(request.service_account(), "sa");
+  EXPECT_EQ(request.known_digest(), "");
+  hub->OnWritten(id);
+
+  hub->OnFrame(id, Answer(request, "a: 1"));
+  loop.RunUntilIdle();
+  ASSERT_EQ(Values().contents_size(), 1);
+  EXPECT_EQ(Values().contents(0), "a: 1");
+  EXPECT_EQ(Values().service_account(), "sa");
+  const int64_t revision =
+      store.Find(ValuesKey(kCluster, "a"))->mod_revision;
+
+  // The same again writes nothing; what was not asked is not taken.
+  hub->OnFrame(id, Answer(request, "a: 1"));
+  AgentFrame foreign = Answer(request, "a: 2");
+  foreign.mutable_values()->set_bundle_id("other");
+  hub->OnFrame(id, foreign);
+  loop.RunUntilIdle();
+  EXPECT_EQ(store.Find(ValuesKey(kCluster, "a"))->mod_revision, revision);
+  EXPECT_EQ(store.Find(ValuesKey(kCluster, "other")), nullptr);
+  EXPECT_EQ(hub->Totals().ignored.at("foreign_values"), 1u);
+  EXPECT_FALSE(wire.closed.has_value());
+
+  // Another place is asked for at once; the old answer is none to it.
+  wire.frames.clear();
+  Desire("y");
+  ASSERT_THAT(wire.frames, SizeIs(1));
+  EXPECT_EQ(wire.frames[0].values_request().refs(0).name(), "y");
+  hub->OnWritten(id);
+  hub->OnFrame(id, Answer(request, "a: 3"));
+  loop.RunUntilIdle();
+  EXPECT_EQ(Values().contents(0), "a: 1");
+  EXPECT_EQ(hub->Totals().ignored.at("stale_values"), 1u);
+
+  // What nobody needs goes, at the agent and here.
+  wire.frames.clear();
+  Desire("");
+  ASSERT_THAT(wire.frames, SizeIs(1));
+  EXPECT_EQ(wire.frames[0].values_request().bundle_id(), "a");
+  EXPECT_EQ(wire.frames[0].values_request().refs_size(), 0);
+  EXPECT_EQ(store.Find(ValuesKey(kCluster, "a")), nullptr);
+}
+
+TEST_F(SessionHubTest, SaysWhichValuesItHasWhenItAsksAgain) {
+  Desire("x");
+  Wire first;
+  const auto id = OpenSession(first);
+  const AgentFrame answer =
+      Answer(first.frames.at(0).values_request(), "a: 1");
+  hub->OnFrame(id, answer);
+  loop.RunUntilIdle();
+  Start();
+  loop.RunUntilIdle();
+
+  Wire second;
+  OpenSession(second);
+  ASSERT_THAT(second.frames, SizeIs(1));
+  EXPECT_EQ(second.frames[0].values_request().known_digest(),
+            answer.values().digest());
+}
+
+TEST_F(SessionHubTest, RefusesToAskForTooManyValues) {
+  storage::v1::Desired desired;
+  for (int i = 0; i < 101; ++i) {
+    core::v1::ValuesRef& ref =
+        *desired.mutable_options()->mutable_helm()->add_values_from();
+    ref.set_kind(core::v1::ValuesRef::KIND_SECRET);
+    ref.set_name(absl::StrCat("s", i));
+  }
+  store.Put(DesiredKey(kCluster, "a"), SerializeRecord(desired));
+  loop.RunUntilIdle();
+  Wire wire;
+  OpenSession(wire);
+
+  EXPECT_THAT(wire.frames, IsEmpty());
+  EXPECT_EQ(Values().refs_size(), 101);
+  EXPECT_THAT(Values().problem().message(), HasSubstr("101 entries"));
 }
 
 }  // namespace
