@@ -40,7 +40,8 @@ class Applier {
   //
   // Server-side apply of the blob `digest`. DATA_LOSS or NOT_FOUND without a
   // KubeError when the blob cannot be read.
-  void Apply(Lane lane, const ActingUser& user, const core::v1::ResourceKey& key, std::string digest,
+  void Apply(Lane lane, const ActingUser& user,
+             const core::v1::ResourceKey& key, std::string digest,
              ApplyOptions options, Done<ApplyResult> done);
   // Background propagation. `uid` is a precondition.
   void Delete(Lane lane, const ActingUser& user,

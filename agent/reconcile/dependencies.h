@@ -35,6 +35,8 @@ struct DependencyNode {
 };
 
 // Immutable once all are added.
+//
+// Thread-compatible.
 class Dependencies {
  public:
   void Add(DependencyNode node);

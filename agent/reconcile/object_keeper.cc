@@ -96,13 +96,13 @@ void ObjectKeeper::SendNow(const Ptr& deployment, const ObjectIdentity& id,
   options.force = force;
   options.full_answer = WatchedInFull(object.want.key());
   options.known_resource_version = object.applied_version;
-  applier_.Apply(lane, deployment->user, object.want.key(), object.want.blob_digest(),
-                 std::move(options),
-                 [alive = alive_, digest = object.want.blob_digest(),
-                  done = std::move(done)](
-                     absl::StatusOr<ApplyResult> result) mutable {
-                   if (*alive) done(digest, std::move(result));
-                 });
+  applier_.Apply(
+      lane, deployment->user, object.want.key(), object.want.blob_digest(),
+      std::move(options),
+      [alive = alive_, digest = object.want.blob_digest(),
+       done = std::move(done)](absl::StatusOr<ApplyResult> result) mutable {
+        if (*alive) done(digest, std::move(result));
+      });
 }
 
 void ObjectKeeper::Send(const Ptr& deployment, const ObjectIdentity& id,

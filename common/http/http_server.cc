@@ -138,7 +138,7 @@ class PendingResponse {
 };
 
 // What the loop may still call after the server is gone.
-struct SharedHandler {
+struct SharedCallback {
   HttpServer::Handler handler;
 };
 
@@ -162,7 +162,7 @@ class HttpServer::Server : public httplib::Server {
   Server(Loop& loop, const HttpServerOptions& options,
          HttpServer::Handler handler)
       : loop_(loop), options_(options),
-        handler_(std::make_shared<SharedHandler>()) {
+        handler_(std::make_shared<SharedCallback>()) {
     handler_->handler = std::move(handler);
     new_task_queue = [threads = options.threads] {
       return new httplib::ThreadPool(static_cast<size_t>(threads));
@@ -280,7 +280,7 @@ class HttpServer::Server : public httplib::Server {
 
   Loop& loop_;
   const HttpServerOptions options_;
-  const std::shared_ptr<SharedHandler> handler_;
+  const std::shared_ptr<SharedCallback> handler_;
   std::atomic<bool> ended_{false};
 };
 

@@ -7,9 +7,9 @@
 // v2): yes/no/on/off/y/n are booleans, 0x1F, 0o17, 017, 0b11 and 1_000 are
 // integers, quoted scalars are strings, timestamps stay strings. A float with
 // no fraction becomes an integer, as Go writes it in JSON. Keys become strings.
-// Merge keys and anchors are expanded: of a merge key and another key, what stands
-// later wins. A duplicate key is an error. Tags of no type of JSON are errors, and
-// only LF and CR break lines, not the other breaks of YAML 1.1.
+// Merge keys and anchors are expanded: of a merge key and another key, what
+// stands later wins. A duplicate key is an error. Tags of no type of JSON are
+// errors, and only LF and CR break lines, not the other breaks of YAML 1.1.
 //
 // No function throws. Every error says where: its text begins with
 // "line 3, column 5: ", and YamlErrorLine() gives the line as a number.

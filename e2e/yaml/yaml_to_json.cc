@@ -2,7 +2,8 @@
 //
 // Says what common/yaml makes of YAML, with the words of
 // manager/render/worker/yamljson: each line of standard input is the base64 of
-// a text; for each a line of JSON is written, {"json": ...} or {"error": "..."}.
+// a text; for each a line of JSON is written, {"json": ...} or
+// {"error": "..."}.
 
 #include <iostream>
 #include <string>

@@ -301,8 +301,9 @@ json ClusterStatus(const admin::v1::Cluster& cluster,
   return out;
 }
 
-json ClusterGroupStatus(const admin::v1::ClusterGroup& group,
-                        const std::vector<const admin::v1::Cluster*>& clusters) {
+json ClusterGroupStatus(
+    const admin::v1::ClusterGroup& group,
+    const std::vector<const admin::v1::Cluster*>& clusters) {
   json out;
   out["clusterCount"] = group.clusters();
   out["nonReadyClusterCount"] = group.non_ready_clusters();

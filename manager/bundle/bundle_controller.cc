@@ -319,8 +319,9 @@ void BundleController::OnDesiredKeys(const WatchBatch& batch) {
 }
 
 bool BundleController::Loaded() const {
-  return documents_.loaded() && sources_.loaded() &&
-         chart_sources_.loaded() && heads_.loaded() && builds_.loaded() && revisions_loaded_ && desired_loaded_;
+  return documents_.loaded() && sources_.loaded() && chart_sources_.loaded() &&
+         heads_.loaded() && builds_.loaded() && revisions_loaded_ &&
+         desired_loaded_;
 }
 
 void BundleController::Wake() {

@@ -46,7 +46,8 @@ class Merger {
   void WarnUnused(const OptionLines& lines) {
     Add(yaml_.warnings, "WARNING", file_, lines.values_files_key,
         "helm.valuesFiles are not read, because neither helm.chart nor "
-        "helm.repo is set (as in Fleet); write \"chart: .\" when the chart is this directory");
+        "helm.repo is set (as in Fleet); write \"chart: .\" when the chart is "
+        "this directory");
   }
 
  private:

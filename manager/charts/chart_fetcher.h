@@ -59,6 +59,7 @@ struct FetchedChart {
   std::vector<storage::v1::BundleFile> files;
 };
 
+// Loop-affine.
 class ChartFetcher {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<FetchedChart>)>;

@@ -319,8 +319,8 @@ absl::StatusOr<FetchedChart> ProcessChartFetcher::Serve(
     const bool warm = *process != nullptr;
     if (!warm) {
       SubprocessOptions child;
-      child.argv = {options_.fetcher_path, absl::StrCat("--max-memory-mib=",
-                                                        options_.max_memory_mib)};
+      child.argv = {options_.fetcher_path,
+                    absl::StrCat("--max-memory-mib=", options_.max_memory_mib)};
       child.environment = options_.environment;
       child.error_output = SubprocessOptions::Stderr::kDiscard;
       absl::StatusOr<std::unique_ptr<Subprocess>> started =

@@ -12,8 +12,8 @@
 //
 // A document has one door (Document.door). One that came from the management
 // cluster is read-only for `flotilla apply`, and `flotilla delete` takes it
-// only when its object is missing there. The management cluster takes over what was
-// made here by itself (Clusters, ClusterGroup "default", Namespaces), and a
+// only when its object is missing there. The management cluster takes over what
+// was made here by itself (Clusters, ClusterGroup "default", Namespaces), and a
 // document that says the same; else the older one stays (decisions.md 1, 3).
 //
 // A call waits until the store is known, then for the calls before it. Its

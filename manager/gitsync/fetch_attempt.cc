@@ -142,7 +142,8 @@ int FetchAttempt::OnCertificate(git_cert* cert, int valid, const char*,
           "; put the CA that signed it into spec.caBundle")));
 }
 
-int FetchAttempt::OnProgress(const git_indexer_progress* progress, void* payload) {
+int FetchAttempt::OnProgress(const git_indexer_progress* progress,
+                             void* payload) {
   FetchAttempt& self = *static_cast<FetchAttempt*>(payload);
   if (self.scope.guard().cut_all()) {
     return Refuse(self, absl::CancelledError("the manager is stopping"));

@@ -43,7 +43,8 @@ absl::StatusOr<std::string> ReadValue(absl::string_view text, int line) {
     if (!quoted && (c == '#' || c == ';')) break;
     if (c == '\\') {
       if (++i == text.size()) {
-        return At(line, "a line that goes on is not supported; write it as one");
+        return At(line,
+                  "a line that goes on is not supported; write it as one");
       }
       switch (text[i]) {
         case 'n':

@@ -8,8 +8,9 @@
 //
 // A connection goes to the host and port of the URL, or to the proxy, and
 // nowhere else; redirects elsewhere are errors. Passwords over http:// go to
-// this machine only. Known hosts are checked strictly. Submodules are fetched into the same
-// clone, with the credentials only where they are on the same server.
+// this machine only. Known hosts are checked strictly. Submodules are fetched
+// into the same clone, with the credentials only where they are on the same
+// server.
 
 #ifndef FLOTILLA_MANAGER_GITSYNC_LIBGIT2_REPOSITORY_H_
 #define FLOTILLA_MANAGER_GITSYNC_LIBGIT2_REPOSITORY_H_

@@ -41,11 +41,12 @@ class WebhookReceiverTest : public ::testing::Test {
   }
 
   void Put(const storage::v1::Document& document) {
-    writer_.Txn({},
-                {Op::Put(DocumentKey(document.workspace(), document.kind(),
-                                     document.name()),
-                         SerializeRecord(document))},
-                [](absl::StatusOr<int64_t> done) { EXPECT_THAT(done, IsOk()); });
+    writer_.Txn(
+        {},
+        {Op::Put(
+            DocumentKey(document.workspace(), document.kind(), document.name()),
+            SerializeRecord(document))},
+        [](absl::StatusOr<int64_t> done) { EXPECT_THAT(done, IsOk()); });
     loop_.RunUntilIdle();
   }
 

@@ -214,7 +214,8 @@ TEST(WebhookRequestTest, TheSpellingOfAnAddressDoesNotCount) {
       "ssh://git@git.example:7999/org/repo.git",
   };
   for (const char* a : same) {
-    for (const char* b : same) EXPECT_TRUE(SameRepository(a, b)) << a << " " << b;
+    for (const char* b : same)
+      EXPECT_TRUE(SameRepository(a, b)) << a << " " << b;
   }
   for (const char* other :
        {"https://git.example/org/repo2", "https://git.example/org",

@@ -64,10 +64,10 @@ TEST(ObjectDiffTest, AVersionIsNoOtherObjectButAGroupIs) {
 }
 
 TEST(ObjectDiffTest, ValuesOfSecretsAreNeverShown) {
-  const auto changes =
-      DiffObjects({Object("Secret", "s", {{"k", "canary-old"}})},
-                  {Object("Secret", "s", {{"k", "canary-new"}, {"l", "canary"}}),
-                   Object("Secret", "t", {{"k", "canary"}})});
+  const auto changes = DiffObjects(
+      {Object("Secret", "s", {{"k", "canary-old"}})},
+      {Object("Secret", "s", {{"k", "canary-new"}, {"l", "canary"}}),
+       Object("Secret", "t", {{"k", "canary"}})});
 
   EXPECT_THAT(DiffText(changes), HasSubstr("/data/k"));
   EXPECT_THAT(DiffText(changes), Not(HasSubstr("canary")));

@@ -52,7 +52,7 @@ FORBIDDEN = {
     ],
     "common": ["manager/", "agent/", "tools/", "e2e/"],
     "manager": ["agent/", "tools/", "e2e/", "flotilla/agentstate/"],
-    "tools": ["agent/", "e2e/", "flotilla/agentstate/", "flotilla/storage/"],
+    "tools": ["agent/", "e2e/", "flotilla/agentstate/"],
 }
 
 # System headers by which a pure library would see the world.

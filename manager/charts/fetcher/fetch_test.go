@@ -105,18 +105,18 @@ entries:
   - version: 3.0.0
     urls: ["`+elsewhere.URL+`/a/web.tgz"]
   - version: 2.0.0
-    urls: ["/root/web.tgz"]
+    urls: ["/rooted/web.tgz"]
   - version: 1.0.0
     urls: ["nowhere.tgz", "web-1.tgz"]
 `))
-	s.give("/root/web.tgz", chartArchive("web", "2.0.0"))
+	s.give("/rooted/web.tgz", chartArchive("web", "2.0.0"))
 	s.mux.HandleFunc("/repo/web-1.tgz", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("sig") != "x" {
 			w.WriteHeader(http.StatusForbidden)
 		}
 		w.Write(chartArchive("web", "1.0.0"))
 	})
-	for version, want := range map[string]string{"3.0.0": "/a/web.tgz", "2.0.0": "/root/web.tgz", "1.0.0": "/repo/web-1.tgz?sig=x"} {
+	for version, want := range map[string]string{"3.0.0": "/a/web.tgz", "2.0.0": "/rooted/web.tgz", "1.0.0": "/repo/web-1.tgz?sig=x"} {
 		if _, _, err := get(t, &fetchv1.FetchRequest{Repo: s.URL + "/repo/?sig=x", Chart: "web", Version: version}); err != nil {
 			t.Errorf("%s: %v", want, err)
 		}
