@@ -58,7 +58,23 @@ class ReadmeTest(unittest.TestCase):
             path.write_text(re.sub(
                 r"repo: \S+", f"repo: {repo.file_url()}", path.read_text()
             ))
-        (self.folder / "DIR").symlink_to(example / "helm")
+        # With a history, for `flotilla diff`.
+        history = Repo(self.folder / "history.git")
+        history.copy(example / "helm", "helm")
+        history.commit(message="one")
+        history.commit({"helm/extra.yaml": (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\n")},
+            "two")
+        (self.folder / "DIR").symlink_to(history.work / "helm")
+        (self.folder / "targets.yaml").write_text(
+            "targets: [{name: all, clusterSelector: {}}]\n")
+        (self.folder / "bundle.yaml").write_text(
+            "apiVersion: fleet.cattle.io/v1alpha1\nkind: Bundle\n"
+            "metadata: {name: app}\n"
+            "spec: {targets: [{clusterSelector: {}}]}\n")
+        (self.folder / "clusters.yaml").write_text(
+            "apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+            "metadata: {name: one, namespace: fleet-default}\n")
 
     def _run(self, words):
         program = {

@@ -187,9 +187,12 @@ DeploymentVerdict FoldDeployment(const DeploymentFacts& facts) {
   if (!rendered || !released_now ||
       facts.released->manifest_digest() != facts.rendered->manifest_digest()) {
     verdict.state = FoldedState::kPending;
-    verdict.message = facts.has_facts
-                          ? "not rendered yet"
-                          : "waits for the cluster to say what it serves";
+    verdict.message =
+        !facts.has_facts ? "waits for the cluster to say what it serves"
+        : desired.options().helm().values_from_size() > 0
+            ? "not rendered yet: waits for the values that helm.valuesFrom "
+              "names in the cluster"
+            : "not rendered yet";
     return verdict;
   }
   if (!spoken) {
