@@ -138,6 +138,16 @@ class SessionHubTest : public ::testing::Test {
     return id;
   }
 
+  // As OpenSession(), and keeps what follows Welcome.
+  SessionHub::ConnectionId OpenAsking(Wire& wire) {
+    const SessionHub::ConnectionId id = Connect(wire);
+    hub->OnFrame(id, Hello());
+    loop.RunUntilIdle();
+    wire.frames.clear();
+    hub->OnWritten(id);
+    return id;
+  }
+
   void Release(uint64_t generation) {
     storage::v1::Released released;
     released.set_generation(generation);
@@ -493,7 +503,7 @@ TEST_F(SessionHubTest, RevokesAtItsStartWhatWasDeletedBefore) {
 TEST_F(SessionHubTest, AsksForValuesAndKeepsTheAnswer) {
   Desire("x");
   Wire wire;
-  const auto id = OpenSession(wire);
+  const auto id = OpenAsking(wire);
   ASSERT_THAT(wire.frames, SizeIs(1));
   const agent::v1::ValuesRequest request = wire.frames[0].values_request();
   EXPECT_EQ(request.bundle_id(), "a");
@@ -547,7 +557,7 @@ TEST_F(SessionHubTest, AsksForValuesAndKeepsTheAnswer) {
 TEST_F(SessionHubTest, SaysWhichValuesItHasWhenItAsksAgain) {
   Desire("x");
   Wire first;
-  const auto id = OpenSession(first);
+  const auto id = OpenAsking(first);
   const AgentFrame answer =
       Answer(first.frames.at(0).values_request(), "a: 1");
   hub->OnFrame(id, answer);
@@ -556,7 +566,7 @@ TEST_F(SessionHubTest, SaysWhichValuesItHasWhenItAsksAgain) {
   loop.RunUntilIdle();
 
   Wire second;
-  OpenSession(second);
+  OpenAsking(second);
   ASSERT_THAT(second.frames, SizeIs(1));
   EXPECT_EQ(second.frames[0].values_request().known_digest(),
             answer.values().digest());
@@ -573,7 +583,7 @@ TEST_F(SessionHubTest, RefusesToAskForTooManyValues) {
   store.Put(DesiredKey(kCluster, "a"), SerializeRecord(desired));
   loop.RunUntilIdle();
   Wire wire;
-  OpenSession(wire);
+  OpenAsking(wire);
 
   EXPECT_THAT(wire.frames, IsEmpty());
   EXPECT_EQ(Values().refs_size(), 101);
