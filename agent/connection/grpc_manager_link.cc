@@ -473,6 +473,8 @@ void GrpcManagerLink::Deliver(LinkSession::Event event) {
     session_.GiveHave(events_->Have());
   } else if (auto* assigned = std::get_if<LinkSession::Assigned>(&event)) {
     events_->OnAssign(assigned->epoch, assigned->assign);
+  } else if (auto* values = std::get_if<agent::v1::ValuesRequest>(&event)) {
+    events_->OnValuesRequest(*values);
   } else if (auto* acked = std::get_if<LinkSession::ReportAcked>(&event)) {
     events_->OnReportAck(acked->seq);
   } else if (std::holds_alternative<LinkSession::Reportable>(event)) {
@@ -594,6 +596,11 @@ uint64_t GrpcManagerLink::SendDrift(
     std::vector<core::v1::DriftRecord> records) {
   SchedulePump();
   return session_.SendDrift(std::move(records));
+}
+
+bool GrpcManagerLink::SendValues(agent::v1::ValuesReport report) {
+  SchedulePump();
+  return session_.SendValues(std::move(report));
 }
 
 void GrpcManagerLink::SetFacts(core::v1::ClusterFacts facts) {

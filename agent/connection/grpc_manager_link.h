@@ -59,6 +59,7 @@ class GrpcManagerLink final : public ManagerLink {
   uint64_t SendResources(
       std::vector<core::v1::ResourceStatus> items) override;
   uint64_t SendDrift(std::vector<core::v1::DriftRecord> records) override;
+  bool SendValues(agent::v1::ValuesReport report) override;
   void SetFacts(core::v1::ClusterFacts facts) override;
   void SetClusterUid(std::string uid) override;
   bool connected() const override { return session_.live(); }

@@ -141,6 +141,7 @@ void LinkSession::OnDisconnected() {
   urgent_.clear();
   facts_pages_.clear();
   reports_.clear();
+  values_.clear();
   goodbye_ = false;
   blobs_.OnSessionEnded();
 }
@@ -194,6 +195,9 @@ LinkSession::Step LinkSession::OnFrame(const ManagerFrame& frame,
       if (!could && CanReport()) step.events.push_back(Reportable{});
       break;
     }
+    case ManagerFrame::kValuesRequest:
+      OnValuesRequest(frame.values_request(), step);
+      break;
     case ManagerFrame::kPing: {
       if (urgent_.size() >= kMaxPongs) {
         ++ignored_["too_many_pings"];
@@ -296,6 +300,33 @@ void LinkSession::OnAssign(const agent::v1::Assign& assign, Step& step) {
     }
   }
   step.events.push_back(std::move(event));
+}
+
+void LinkSession::OnValuesRequest(const agent::v1::ValuesRequest& request,
+                                  Step& step) {
+  if (request.bundle_id().empty() ||
+      request.bundle_id().size() > kMaxBundleIdBytes ||
+      request.refs_size() > ManagerLink::kMaxValuesRefs ||
+      request.known_digest().size() > kDigestBytes) {
+    ++ignored_["bad_values_request"];
+    return;
+  }
+  step.events.push_back(request);
+}
+
+bool LinkSession::SendValues(agent::v1::ValuesReport report) {
+  if (epoch_ == 0) return false;
+  size_t bytes = 0;
+  for (auto it = values_.begin(); it != values_.end(); ++it) {
+    if (it->values().bundle_id() == report.bundle_id()) {
+      *it->mutable_values() = std::move(report);
+      return true;
+    }
+    bytes += it->ByteSizeLong();
+  }
+  if (bytes >= kMaxValuesBytes) return false;
+  *values_.emplace_back().mutable_values() = std::move(report);
+  return true;
 }
 
 LinkSession::Step LinkSession::OnTick(absl::Duration now) {
@@ -444,6 +475,7 @@ std::optional<AgentFrame> LinkSession::NextFrame() {
   }
   take(facts_pages_);
   take(reports_);
+  take(values_);
   if (!frame.has_value() && goodbye_) {
     goodbye_ = false;
     frame.emplace();

@@ -57,7 +57,8 @@ class LinkSession {
   };
   struct Reportable {};
   using Event = std::variant<SessionOpened, NeedHave, Assigned, ReportAcked,
-                             Reportable, BlobFetches::Result>;
+                             Reportable, BlobFetches::Result,
+                             agent::v1::ValuesRequest>;
 
   using Ending = SessionEnding;
 
@@ -98,6 +99,8 @@ class LinkSession {
   uint64_t SendState(core::v1::DeploymentState state);
   uint64_t SendResources(std::vector<core::v1::ResourceStatus> items);
   uint64_t SendDrift(std::vector<core::v1::DriftRecord> records);
+  // See ManagerLink.
+  bool SendValues(agent::v1::ValuesReport report);
 
   // By the names of the oneof's fields, and by reason.
   const absl::btree_map<std::string, uint64_t>& received() const {
@@ -110,10 +113,13 @@ class LinkSession {
 
   static constexpr size_t kReportWindow = 12;
   static constexpr size_t kMaxOpenAssigns = 16;
+  // Of the values that wait to be sent, one report more at most.
+  static constexpr size_t kMaxValuesBytes = 4 * 1024 * 1024;
 
  private:
   void OnWelcome(const agent::v1::ManagerFrame& frame, Step& step);
   void OnAssign(const agent::v1::Assign& assign, Step& step);
+  void OnValuesRequest(const agent::v1::ValuesRequest& request, Step& step);
   void QueueFacts();
   uint64_t QueueReport(agent::v1::AgentFrame frame);
 
@@ -144,6 +150,7 @@ class LinkSession {
   std::deque<agent::v1::AgentFrame> urgent_;   // Hello, pongs, ACKs, Have.
   std::deque<agent::v1::AgentFrame> facts_pages_;
   std::deque<agent::v1::AgentFrame> reports_;
+  std::deque<agent::v1::AgentFrame> values_;  // One for each bundle.
   bool goodbye_ = false;
 };
 

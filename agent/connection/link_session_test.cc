@@ -458,5 +458,28 @@ TEST_F(LinkSessionTest, SendsWhatIsQueuedBeforeItsGoodbye) {
   EXPECT_THAT(Sent(), ElementsAre("bundle", "bye"));
 }
 
+TEST_F(LinkSessionTest, KeepsTheNewestValuesOfEachBundleAndNotTooMuch) {
+  agent::v1::ValuesReport report;
+  report.set_bundle_id("a");
+  EXPECT_FALSE(session.SendValues(report));
+  Open();
+  ManagerFrame request = Frame(kEpoch);
+  request.mutable_values_request()->set_bundle_id("a");
+  EXPECT_EQ(Receive(request).events.size(), 1u);
+  request.mutable_values_request()->set_bundle_id("");
+  EXPECT_THAT(Receive(request).events, IsEmpty());
+  EXPECT_EQ(Ignored("bad_values_request"), 1u);
+
+  EXPECT_TRUE(session.SendValues(report));
+  report.add_contents(std::string(LinkSession::kMaxValuesBytes, 'x'));
+  EXPECT_TRUE(session.SendValues(report));
+  agent::v1::ValuesReport other;
+  other.set_bundle_id("b");
+  EXPECT_FALSE(session.SendValues(other));
+
+  EXPECT_THAT(Sent(), ElementsAre("values"));
+  EXPECT_TRUE(session.SendValues(other));
+}
+
 }  // namespace
 }  // namespace flotilla::agent

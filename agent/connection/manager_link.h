@@ -78,6 +78,10 @@ class LinkEvents {
   // in `assign`; the link adds their verdicts to the ACK.
   virtual void OnAssign(uint64_t epoch, const agent::v1::Assign& assign) = 0;
 
+  // Values in the cluster are needed, or (without refs) no longer; of the
+  // current session, until it ends. At most kMaxValuesRefs refs.
+  virtual void OnValuesRequest(const agent::v1::ValuesRequest& request) = 0;
+
   // Every report up to `seq` of this session is durable at the manager.
   virtual void OnReportAck(uint64_t seq) = 0;
 
@@ -135,6 +139,12 @@ class ManagerLink {
       std::vector<core::v1::ResourceStatus> items) = 0;
   virtual uint64_t SendDrift(std::vector<core::v1::DriftRecord> records) = 0;
   static constexpr size_t kMaxReportItems = 256;
+
+  // Answers a ValuesRequest of this session. One of the same bundle that was
+  // not sent yet is replaced. False: too much waits already, or no session is
+  // open; nothing was kept.
+  virtual bool SendValues(agent::v1::ValuesReport report) = 0;
+  static constexpr int kMaxValuesRefs = 100;
 
   // What the cluster serves. Kept and sent when the manager's copy differs;
   // call again when it changes. Never blocks a session.

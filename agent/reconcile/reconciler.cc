@@ -40,6 +40,10 @@ Reconciler::Reconciler(const Parts& parts)
       alive_(std::make_shared<bool>(true)),
       accounts_(parts.client, parts.loop, parts.random, parts.agent_namespace,
                 [this] { OnAccountsChanged(); }),
+      values_(parts.client, parts.loop, parts.random, accounts_,
+              [this](agent::v1::ValuesReport report) {
+                return parts_.link.SendValues(std::move(report));
+              }),
       namespace_watch_(parts.client, parts.loop,
                        [this](const std::set<std::string>& names) {
                          ReviewSoon();
@@ -719,6 +723,7 @@ void Reconciler::OnWelcome(const SessionOpened& opened) {
   FLOTILLA_LOG(INFO) << "connected to the manager, epoch " << opened.epoch
                      << (opened.in_sync ? ", in sync" : "");
   parts_.cache.SetSession(opened.store_id, opened.epoch);
+  values_.OnSessionEnded();
   reporter_.OnWelcome(opened);
 }
 
@@ -734,6 +739,10 @@ void Reconciler::OnAssign(uint64_t epoch, const agent::v1::Assign& assign) {
       });
 }
 
+void Reconciler::OnValuesRequest(const agent::v1::ValuesRequest& request) {
+  values_.OnRequest(request);
+}
+
 void Reconciler::OnReportAck(uint64_t seq) { reporter_.OnReportAck(seq); }
 
 void Reconciler::OnReportable() { reporter_.OnReportable(); }
@@ -747,6 +756,7 @@ void Reconciler::OnDisconnected(const absl::Status& why, bool refused) {
         << "not connected to the manager: " << why;
   }
   reporter_.OnDisconnected();
+  values_.OnSessionEnded();
 }
 
 std::string Reconciler::DebugString() const {

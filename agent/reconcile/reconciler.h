@@ -35,6 +35,7 @@
 #include "agent/reconcile/deployment_run.h"
 #include "agent/reconcile/object_keeper.h"
 #include "agent/report/status_reporter.h"
+#include "agent/values/values_reader.h"
 #include "common/assignment/set_digest.h"
 #include "common/blob/blob_store.h"
 #include "common/env/clock.h"
@@ -81,6 +82,7 @@ class Reconciler : public LinkEvents,
   std::vector<AssignedItem> Have() override;
   void OnWelcome(const SessionOpened& opened) override;
   void OnAssign(uint64_t epoch, const agent::v1::Assign& assign) override;
+  void OnValuesRequest(const agent::v1::ValuesRequest& request) override;
   void OnReportAck(uint64_t seq) override;
   void OnReportable() override;
   void OnDisconnected(const absl::Status& why, bool refused) override;
@@ -210,6 +212,7 @@ class Reconciler : public LinkEvents,
 
   // Declared last: destroyed first.
   ServiceAccounts accounts_;
+  ValuesReader values_;
   NamespaceWatch namespace_watch_;
   Applier applier_;
   StatusReporter reporter_;

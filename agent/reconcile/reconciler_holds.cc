@@ -173,6 +173,7 @@ void Reconciler::ReviewHolds() {
 }
 
 void Reconciler::OnAccountsChanged() {
+  values_.OnAccountsChanged();
   if (!loaded_) {
     return;  // OnLoaded() asks for them.
   }

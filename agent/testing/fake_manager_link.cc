@@ -80,6 +80,18 @@ void FakeManagerLink::Send(agent::v1::Assign assign) {
   });
 }
 
+void FakeManagerLink::Ask(agent::v1::ValuesRequest request) {
+  loop_.Post([this, alive = alive_, request = std::move(request)] {
+    if (*alive && connected_) events_->OnValuesRequest(request);
+  });
+}
+
+bool FakeManagerLink::SendValues(agent::v1::ValuesReport report) {
+  if (!connected_) return false;
+  values_.push_back(std::move(report));
+  return true;
+}
+
 void FakeManagerLink::Connect() {
   connected_ = true;
   seq_ = 0;

@@ -42,6 +42,9 @@ class FakeManagerLink : public ManagerLink {
                                uint64_t generation,
                                const core::v1::Manifest& manifest);
 
+  // Asks for values in the cluster.
+  void Ask(agent::v1::ValuesRequest request);
+
   void Connect();
   void Disconnect();
 
@@ -52,6 +55,10 @@ class FakeManagerLink : public ManagerLink {
   const core::v1::ResourceStatus* Resource(const std::string& bundle_id,
                                            const std::string& name) const;
   const std::vector<core::v1::DriftRecord>& drift() const { return drift_; }
+  // Answers to Ask(), in order.
+  const std::vector<agent::v1::ValuesReport>& values() const {
+    return values_;
+  }
   std::vector<agent::v1::AssignItem>& refused() { return refused_; }
   // Reports of any kind so far.
   int frames() const { return frames_; }
@@ -69,6 +76,7 @@ class FakeManagerLink : public ManagerLink {
   uint64_t SendState(core::v1::DeploymentState state) override;
   uint64_t SendResources(std::vector<core::v1::ResourceStatus> items) override;
   uint64_t SendDrift(std::vector<core::v1::DriftRecord> records) override;
+  bool SendValues(agent::v1::ValuesReport report) override;
   void SetFacts(core::v1::ClusterFacts) override {}
   void SetClusterUid(std::string) override {}
   bool connected() const override { return connected_; }
@@ -90,6 +98,7 @@ class FakeManagerLink : public ManagerLink {
       resources_;
   std::vector<core::v1::DriftRecord> drift_;
   std::vector<agent::v1::AssignItem> refused_;
+  std::vector<agent::v1::ValuesReport> values_;
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

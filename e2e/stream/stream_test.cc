@@ -291,6 +291,7 @@ class Agent final : public agent::LinkEvents {
     link.AckAssign(epoch, assign.nonce(), {}, assign.av_to(),
                    SetDigest(Have()));
   }
+  void OnValuesRequest(const agent::v1::ValuesRequest&) override {}
   void OnReportAck(uint64_t seq) override {
     while (!acking.empty() && acking.begin()->first <= seq) {
       known[acking.begin()->second] =
