@@ -103,12 +103,13 @@ absl::Status ChartCache::Put(absl::string_view key, const FetchedChart& chart) {
   const std::string value = record.SerializeAsString();
   if (value.empty()) return absl::OkStatus();
   absl::MutexLock lock(&mu_);
-  return database_->Transaction([&]() -> absl::Status {
-    RETURN_IF_ERROR(database_->Run(
+  Database& database = *database_;
+  return database.Transaction([&]() -> absl::Status {
+    RETURN_IF_ERROR(database.Run(
         "INSERT OR REPLACE INTO chart_v1(key, used, value) VALUES(?, "
         "(SELECT coalesce(max(used), 0) + 1 FROM chart_v1), ?)",
         key, absl::string_view(value)));
-    return database_->Run(
+    return database.Run(
         "DELETE FROM chart_v1 WHERE key IN (SELECT key FROM chart_v1 "
         "ORDER BY used DESC LIMIT -1 OFFSET ?)",
         max_entries_);
