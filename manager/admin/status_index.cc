@@ -18,7 +18,7 @@ namespace flotilla::manager {
 using nlohmann::json;
 
 StatusIndex::StatusIndex(Loop& loop, const ReadModel& model)
-    : loop_(loop), model_(model),
+    : model_(model),
       timer_(loop.CreateTimer([this] { Fold(); })) {}
 
 void StatusIndex::OnChange() {

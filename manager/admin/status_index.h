@@ -48,7 +48,6 @@ class StatusIndex final : public StatusSource {
   std::map<Key, nlohmann::json> Compute() const;
 
   // Collaborators. Not owned.
-  Loop& loop_;
   const ReadModel& model_;
 
   // Loop state.

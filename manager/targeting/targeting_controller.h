@@ -78,10 +78,13 @@ class TargetingController {
   // One changed bundle against its clusters, or one changed cluster against
   // its bundles, in the middle of it.
   struct Work {
+    // Clang cannot see the end of the class when it looks for this one.
+    Work() : next(0) {}
+
     std::string cause;
     // The one that changed is in all of them.
     std::vector<std::pair<ClusterSlot*, BundleSlot*>> pairs;
-    size_t next = 0;
+    size_t next;
   };
 
   void OnDocument(const std::string& key,
