@@ -203,7 +203,7 @@ int Main(int argc, char** argv) {
     command->add_option("--cluster-file", flags.render.cluster_file,
                         "Its Cluster document, and ClusterGroups");
     command->add_option("--facts", flags.render.facts_file,
-                        "What it serves, as `flotilla get facts` prints it");
+                        "File with what it serves, as GetFacts gives");
   }
   render->add_option("-o,--output", flags.output, "yaml or json");
   diff->add_option("-o,--output", flags.output, "table, yaml or json");
