@@ -154,6 +154,10 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"{repo: 'https://h/r', pollingInterval: 1d}", "not a duration"},
         Row{"{repo: 'https://h/r', targetNamespace: A}", "not a valid name"},
         Row{"{repo: 'https://h/r', caBundle: x}", "base64"},
+        // PEM with a byte that is no UTF-8: no record could hold it.
+        Row{"{repo: 'https://h/r', caBundle: "
+            "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t/w==}",
+            "base64 of certificates"},
         Row{"{repo: 'https://h/r', bundles: [{base: ../a}]}",
             "spec.bundles[0].base: \"../a\" leads out of its root"},
         Row{"{repo: 'https://h/r', bundles: [{base: a, options: ../../b}]}",

@@ -45,9 +45,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         static_cast<int>(yaml.customization_lines.size()),
         "lines of customizations");
   if (yaml.errors.empty()) {
-    // Text fields are valid UTF-8, or this fails.
     std::string bytes;
-    Check(yaml.options.SerializeToString(&bytes), "invalid UTF-8");
+    Check(yaml.options.SerializeToString(&bytes), "not serialised");
+    // A record with a text that is no UTF-8 could not be read again.
+    Check(decltype(yaml.options)().ParseFromString(bytes), "invalid UTF-8");
   }
   return 0;
 }

@@ -96,7 +96,8 @@ void ReadCaBundle(FieldReader& spec, GitRepoSpec& result) {
   std::string pem;
   if (ca.size() > kMaxCaBundle ||
       !absl::Base64Unescape(absl::StrReplaceAll(ca, {{"\n", ""}}), &pem) ||
-      !absl::StrContains(pem, "-----BEGIN CERTIFICATE-----")) {
+      !absl::StrContains(pem, "-----BEGIN CERTIFICATE-----") ||
+      !IsUtf8(pem)) {
     spec.Error("caBundle",
                "must be base64 of certificates in PEM form; make it with "
                "\"base64 -w0 ca.pem\"");
