@@ -24,7 +24,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "common/net/stall_guard.h"
 
 namespace flotilla {
 namespace {
@@ -32,13 +33,13 @@ namespace {
 // Request line and headers.
 constexpr size_t kMaxHeadBytes = 64 << 10;
 
-// A connection that ends at a point in time and after a number of bytes.
+// A connection that ends after a number of bytes; when it takes too long the
+// guard cuts it.
 //
 // Thread-compatible.
 class BoundedStream : public httplib::Stream {
  public:
-  BoundedStream(int fd, absl::Time deadline, size_t max_bytes)
-      : fd_(fd), deadline_(deadline), bytes_left_(max_bytes) {}
+  BoundedStream(int fd, size_t max_bytes) : fd_(fd), bytes_left_(max_bytes) {}
 
   bool is_readable() const override { return Wait(POLLIN); }
   bool is_writable() const override { return Wait(POLLOUT); }
@@ -46,7 +47,7 @@ class BoundedStream : public httplib::Stream {
   // httplib asks for single bytes while it reads lines.
   ssize_t read(char* out, size_t size) override {
     if (begin_ == end_) {
-      if (bytes_left_ == 0 || !Wait(POLLIN)) return -1;
+      if (bytes_left_ == 0) return -1;
       const ssize_t got =
           recv(fd_, buffer_, std::min(sizeof(buffer_), bytes_left_), 0);
       if (got <= 0) return got;
@@ -61,7 +62,6 @@ class BoundedStream : public httplib::Stream {
   }
 
   ssize_t write(const char* bytes, size_t size) override {
-    if (!Wait(POLLOUT)) return -1;
     return send(fd_, bytes, size, MSG_NOSIGNAL);
   }
 
@@ -76,11 +76,8 @@ class BoundedStream : public httplib::Stream {
  private:
   bool Wait(short what) const {
     while (true) {
-      const int64_t left =
-          absl::ToInt64Milliseconds(deadline_ - absl::Now());
-      if (left <= 0) return false;
       pollfd poller = {fd_, what, 0};
-      const int ready = poll(&poller, 1, static_cast<int>(left));
+      const int ready = poll(&poller, 1, -1);
       if (ready > 0) return true;
       if (ready < 0 && errno != EINTR) return false;
     }
@@ -103,7 +100,6 @@ class BoundedStream : public httplib::Stream {
   }
 
   const int fd_;
-  const absl::Time deadline_;
   size_t bytes_left_;
   char buffer_[4096];
   size_t begin_ = 0;
@@ -122,9 +118,9 @@ class PendingResponse {
     set_ = true;
   }
 
-  HttpResponse WaitUntil(absl::Time deadline) {
+  HttpResponse WaitFor(absl::Duration limit) {
     absl::MutexLock lock(&mu_);
-    if (!mu_.AwaitWithDeadline(absl::Condition(&set_), deadline)) {
+    if (!mu_.AwaitWithTimeout(absl::Condition(&set_), limit)) {
       return {503, "text/plain; charset=utf-8",
               "the manager is busy; try again\n"};
     }
@@ -162,6 +158,7 @@ class HttpServer::Server : public httplib::Server {
   Server(Loop& loop, const HttpServerOptions& options,
          HttpServer::Handler handler)
       : loop_(loop), options_(options),
+        guard_({options.time_limit, options.time_limit}),
         handler_(std::make_shared<SharedCallback>()) {
     handler_->handler = std::move(handler);
     new_task_queue = [threads = options.threads] {
@@ -261,18 +258,19 @@ class HttpServer::Server : public httplib::Server {
         pending->Set(std::move(answer));
       });
     });
-    const HttpResponse answer =
-        pending->WaitUntil(absl::Now() + options_.time_limit / 2);
+    const HttpResponse answer = pending->WaitFor(options_.time_limit / 2);
     response.status = answer.status;
     response.set_content(answer.body, answer.content_type);
   }
 
   bool process_and_close_socket(socket_t fd) override {
-    BoundedStream stream(fd, absl::Now() + options_.time_limit,
-                         kMaxHeadBytes + options_.max_body_bytes);
+    const size_t max_bytes = kMaxHeadBytes + options_.max_body_bytes;
+    const uint64_t guarded = guard_.Guard(fd, max_bytes);
+    BoundedStream stream(fd, max_bytes);
     bool closed = false;
     const bool good = process_request(stream, /*close_connection=*/true,
                                       closed, nullptr);
+    guard_.Release(guarded);
     ::shutdown(fd, SHUT_RDWR);
     ::close(fd);
     return good;
@@ -280,6 +278,7 @@ class HttpServer::Server : public httplib::Server {
 
   Loop& loop_;
   const HttpServerOptions options_;
+  StallGuard guard_;
   const std::shared_ptr<SharedCallback> handler_;
   std::atomic<bool> ended_{false};
 };

@@ -15,7 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "manager/gitsync/stall_guard.h"
+#include "common/net/stall_guard.h"
 
 namespace flotilla::manager {
 

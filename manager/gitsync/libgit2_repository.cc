@@ -31,6 +31,7 @@
 #include "absl/time/time.h"
 #include "absl/types/optional.h"
 #include "common/crypto/sha256.h"
+#include "common/net/stall_guard.h"
 #include "common/status/status_macros.h"
 #include "manager/gitsync/commit_tree.h"
 #include "manager/gitsync/display_text.h"
@@ -42,7 +43,6 @@
 #include "manager/gitsync/libgit2_handles.h"
 #include "manager/gitsync/libgit2_library.h"
 #include "manager/gitsync/ref_choice.h"
-#include "manager/gitsync/stall_guard.h"
 
 namespace flotilla::manager {
 namespace {

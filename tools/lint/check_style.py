@@ -41,8 +41,7 @@ DEATH = re.compile(r"(?<![\w.>])(?:std::|::)?"
 # worse than end the process.
 MAY_DIE = re.compile(
     r"/main\.cc$|_test\.cc$|^common/log/|^common/env/posix/|"
-    r"^common/event/(real|simulated)_loop\.cc$|^common/crypto/sealed_box\.cc$|"
-    r"^common/fuzz/|^e2e/bench/")
+    r"^common/event/(real|simulated)_loop\.cc$|^common/crypto/sealed_box\.cc$")
 
 WORLD = re.compile(r"\babsl::Now\b|std::chrono::\w+::now|std::random_device|"
                    r"\bgetenv\(|(?<![\w.>:])(?:::)?v?fork\(|\bpopen\(|"
@@ -52,8 +51,7 @@ WORLD = re.compile(r"\babsl::Now\b|std::chrono::\w+::now|std::random_device|"
 MAY_SEE_WORLD = re.compile(
     r"/main\.cc$|_test\.cc$|^common/log/|^common/env/posix/|^e2e/|^tools/|"
     r"^common/kube/(curl_transport|cluster_check)\.cc$|^common/rpc/|"
-    r"^common/http/http_server\.cc$|^common/fuzz/|"
-    r"^manager/gitsync/stall_guard\.cc$|^manager/render/worker_renderer\.cc$|"
+    r"^common/net/stall_guard\.cc$|^manager/render/worker_renderer\.cc$|"
     r"^manager/bundle/corpus\.cc$|^manager/gitsync/fetch_once\.cc$|"
     r"^agent/connection/grpc_manager_link\.cc$")
 

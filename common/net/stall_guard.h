@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // StallGuard cuts connections on which nothing moves, which take too long as a
-// whole, or on which too much comes: libgit2 and libssh2 block on a silent peer
-// for ever, and keep all that a server says in memory. It looks at what the
-// kernel says of a socket, so it needs no help from who reads it.
+// whole, or on which too much comes, for libraries that block on a silent peer
+// for ever or keep all that it says in memory. It looks at what the kernel says
+// of a socket, so it needs no help from who reads it.
 
-#ifndef FLOTILLA_MANAGER_GITSYNC_STALL_GUARD_H_
-#define FLOTILLA_MANAGER_GITSYNC_STALL_GUARD_H_
+#ifndef FLOTILLA_COMMON_NET_STALL_GUARD_H_
+#define FLOTILLA_COMMON_NET_STALL_GUARD_H_
 
 #include <cstdint>
 #include <map>
@@ -16,7 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
-namespace flotilla::manager {
+namespace flotilla {
 
 // Thread-safe.
 class StallGuard {
@@ -72,6 +72,6 @@ class StallGuard {
   std::thread thread_;
 };
 
-}  // namespace flotilla::manager
+}  // namespace flotilla
 
-#endif  // FLOTILLA_MANAGER_GITSYNC_STALL_GUARD_H_
+#endif  // FLOTILLA_COMMON_NET_STALL_GUARD_H_

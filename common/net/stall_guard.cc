@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "manager/gitsync/stall_guard.h"
+#include "common/net/stall_guard.h"
 
 // Not netinet/tcp.h, whose tcp_info is of an older kernel.
 #include <linux/tcp.h>
@@ -13,7 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
-namespace flotilla::manager {
+namespace flotilla {
 namespace {
 
 absl::Duration Now() {
@@ -125,4 +125,4 @@ void StallGuard::Look() {
   }
 }
 
-}  // namespace flotilla::manager
+}  // namespace flotilla
