@@ -10,8 +10,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/labels/label_selector.h"
 #include "manager/store/records.h"
-#include "manager/targeting/label_selector.h"
 
 namespace flotilla::manager {
 

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "flotilla/storage/v1/storage.pb.h"
-#include "manager/targeting/label_selector.h"
+#include "common/labels/label_selector.h"
 
 namespace flotilla::manager {
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "flotilla/storage/v1/storage.pb.h"
-#include "manager/targeting/label_selector.h"
+#include "common/labels/label_selector.h"
 
 namespace flotilla::manager {
 

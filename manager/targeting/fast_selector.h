@@ -13,7 +13,7 @@
 
 #include "absl/strings/string_view.h"
 #include "flotilla/core/v1/core.pb.h"
-#include "manager/targeting/label_selector.h"
+#include "common/labels/label_selector.h"
 
 namespace flotilla::manager {
 

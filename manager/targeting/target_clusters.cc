@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "manager/targeting/label_selector.h"
+#include "common/labels/label_selector.h"
 #include "manager/targeting/target_resolver.h"
 
 namespace flotilla::manager {

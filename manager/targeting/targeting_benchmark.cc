@@ -20,11 +20,11 @@
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "google/protobuf/repeated_ptr_field.h"
+#include "common/labels/label_selector.h"
 #include "manager/store/memory_store.h"
 #include "manager/store/records.h"
 #include "manager/store/store.h"
 #include "manager/targeting/cluster_matcher.h"
-#include "manager/targeting/label_selector.h"
 #include "manager/targeting/target_resolver.h"
 #include "manager/targeting/targeting_controller.h"
 

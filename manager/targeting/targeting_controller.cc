@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/crypto/sha256.h"
+#include "common/labels/label_selector.h"
 #include "manager/store/records.h"
-#include "manager/targeting/label_selector.h"
 #include "manager/targeting/template_context.h"
 
 namespace flotilla::manager {

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/optional.h"
+#include "common/labels/label_selector.h"
 #include "common/status/status_macros.h"
 #include "common/yaml/documents.h"
 #include "flotilla/core/v1/core.pb.h"
@@ -61,7 +62,7 @@ absl::StatusOr<World> ReadWorld(const std::vector<std::string>& paths) {
         world.reach.SetMapping(document);
       } else if (document.has_namespace_()) {
         world.reach.SetNamespace(document.workspace(),
-                                 manager::ToLabelMap(document.labels()));
+                                 ToLabelMap(document.labels()));
       }
     }
   }
@@ -143,7 +144,7 @@ absl::Status PrintTargets(const TargetOptions& options, std::ostream& out,
                    manager::MakeDocumentRevision(bundle.document, read));
   const std::string& workspace = bundle.document.workspace();
   const std::set<std::string> reached = world.reach.Of(
-      workspace, manager::ToLabelMap(draft.revision.labels()));
+      workspace, ToLabelMap(draft.revision.labels()));
 
   std::optional<LocalStages> stages;
   std::vector<json> rows;
