@@ -474,10 +474,12 @@ void ObjectKeeper::Examine(const Ptr& deployment, const ObjectIdentity& id,
     return;
   }
   const core::v1::ResourceKey key = object.want.key();
-  // The agent looks, as its watches do: what was seen is told even when the
-  // deployment's account is not known yet.
+  // While the deployment's account is not known the agent looks itself, as its
+  // watches do: after a start, what was seen must still be told.
+  const ActingUser looks =
+      deployment->user.ok() ? deployment->user : ActingUser("");
   applier_.Get(
-      Lane::kUrgent, ActingUser(""), key, /*metadata_only=*/false,
+      Lane::kUrgent, looks, key, /*metadata_only=*/false,
       [this, alive = alive_, deployment, id,
        key](absl::StatusOr<KubeObject> got) {
         if (!*alive) return;
