@@ -47,6 +47,14 @@ class CheckIncludes(unittest.TestCase):
         self.assertEqual(len(findings("agent/a.cc", text)), 1)
         self.assertEqual(findings("manager/a.cc", text), [])
 
+    def test_of_the_tools_only_the_cli_sees_what_the_manager_keeps(self):
+        text = '#include "flotilla/storage/v1/storage.pb.h"\n'
+        self.assertEqual(len(findings("tools/image/a.cc", text)), 1)
+        self.assertEqual(findings("tools/ctl/a.cc", text), [])
+        self.assertEqual(
+            len(findings("tools/ctl/a.cc",
+                         '#include "flotilla/agentstate/v1/a.pb.h"\n')), 1)
+
     def test_a_pure_library_does_not_see_the_world(self):
         build = ("x/BUILD.bazel",
                  'flotilla_pure_library(name = "a", srcs = ["a.cc"])\n'
