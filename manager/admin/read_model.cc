@@ -293,6 +293,18 @@ void ReadModel::FoldGitRepo(const storage::v1::Document& document,
     }
   }
   auto& conditions = *out.mutable_conditions();
+  if (document.source_missing()) {
+    core::v1::Problem& missing = *out.add_warnings();
+    missing.set_code("NOT_FOUND");
+    missing.set_subject(absl::StrCat("GitRepo ", document.workspace(), "/",
+                                     document.name()));
+    missing.set_message(
+        "its object is no longer in the management cluster, and nobody has "
+        "deleted it: what it deployed stays; apply it there again, or remove "
+        "it with `flotilla delete`");
+    AddCondition("SourceMissing", true, "Absent", missing.message(),
+                 conditions);
+  }
   AddCondition("Ready", out.state() == "Ready",
                out.state() == "Ready" ? "" : out.state(), out.message(),
                conditions);
@@ -375,6 +387,7 @@ std::vector<admin::v1::Bundle> ReadModel::Bundles(
     bundle.set_workspace(head.workspace());
     bundle.set_name(head.name());
     bundle.set_git_repo(head.git_repo());
+    bundle.set_helm_op(head.helm_op());
     bundle.set_revision(head.revision());
     *bundle.mutable_commit() = head.commit();
     const storage::v1::BundleRevision* revision =
@@ -410,14 +423,12 @@ std::vector<admin::v1::Bundle> ReadModel::Bundles(
 
 std::vector<admin::v1::Cluster> ReadModel::Clusters(
     const std::string& workspace, const std::string& name) const {
+  // Bundles of other workspaces count too: a mapping may bring them here.
   DeploymentFilter filter;
-  filter.workspace = workspace;
   filter.cluster = name;
   const std::vector<Row> rows = Rows(filter);
-  std::map<std::pair<std::string, std::string>, std::vector<const Row*>> of;
-  for (const Row& row : rows) {
-    of[{row.name.workspace, row.name.cluster}].push_back(&row);
-  }
+  absl::flat_hash_map<std::string, std::vector<const Row*>> of;
+  for (const Row& row : rows) of[row.name.cluster_id].push_back(&row);
   std::map<std::pair<std::string, std::string>,
            const storage::v1::ClusterIdentity*>
       identity_of;
@@ -443,15 +454,17 @@ std::vector<admin::v1::Cluster> ReadModel::Clusters(
     for (std::string& group : GroupsOf(document)) {
       cluster.add_groups(std::move(group));
     }
+    const auto identity =
+        identity_of.find({document.workspace(), document.name()});
     StateAggregate aggregate("Bundle");
-    for (const Row* row : of[{document.workspace(), document.name()}]) {
-      aggregate.Add(row->name.bundle, row->verdict);
+    if (identity != identity_of.end()) {
+      for (const Row* row : of[identity->second->cluster_id()]) {
+        aggregate.Add(row->name.bundle, row->verdict);
+      }
     }
     *cluster.mutable_deployments() = aggregate.counts();
     cluster.set_state(std::string(StateWord(aggregate.worst())));
     cluster.set_message(aggregate.message());
-    const auto identity =
-        identity_of.find({document.workspace(), document.name()});
     if (identity == identity_of.end()) {
       cluster.set_state("WaitCheckIn");
       cluster.set_message(absl::StrCat(
@@ -562,9 +575,6 @@ void ReadModel::FoldHelmOp(const storage::v1::Document& document,
                    ? ProblemText(chart->problem())
                    : "",
                conditions);
-  out.set_bundle_deployments_ready(absl::StrCat(
-      out.deployments().ready(), "/", out.deployments().desired()));
-  out.set_status(out.message());
 }
 
 std::vector<admin::v1::HelmOp> ReadModel::HelmOps(
@@ -631,7 +641,7 @@ std::vector<admin::v1::ClusterGroup> ReadModel::ClusterGroups(
       if (waiting.size() < kNamed) waiting.push_back(cluster.name());
       if (group.state().empty()) {
         group.set_state(cluster.state());
-        group.set_status(absl::StrCat(cluster.state(), " [Cluster ",
+        group.set_message(absl::StrCat(cluster.state(), " [Cluster ",
                                       cluster.name(), ": ", cluster.message(),
                                       "]"));
       }
@@ -679,6 +689,8 @@ std::vector<admin::v1::Deployment> ReadModel::Deployments(
     deployment.set_cluster_id(row.name.cluster_id);
     deployment.set_state(std::string(StateWord(row.verdict.state)));
     deployment.set_message(row.verdict.message);
+    deployment.set_target(row.desired->target_name());
+    deployment.set_paused(row.desired->paused());
     if (row.released != nullptr) {
       deployment.set_generation(row.released->generation());
       *deployment.mutable_commit() = row.released->commit();

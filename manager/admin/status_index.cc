@@ -57,18 +57,19 @@ std::map<StatusIndex::Key, json> StatusIndex::Compute() const {
   }
   // "workspace/name" -> deployments.
   std::map<std::string, DeploymentPtrs> by_repo;
+  std::map<std::string, DeploymentPtrs> by_helm_op;
   std::map<std::string, DeploymentPtrs> by_bundle;
   std::map<std::string, DeploymentPtrs> by_cluster;
   for (const admin::v1::Deployment& deployment : deployments) {
     const auto bundle = bundle_of.find(deployment.bundle_id());
     by_bundle[deployment.bundle_id()].push_back(&deployment);
-    by_cluster[absl::StrCat(deployment.workspace(), "/", deployment.cluster())]
+    by_cluster[deployment.cluster_id()].push_back(&deployment);
+    if (bundle == bundle_of.end()) continue;
+    const std::string& workspace = deployment.workspace();
+    by_repo[absl::StrCat(workspace, "/", bundle->second->git_repo())].push_back(
+        &deployment);
+    by_helm_op[absl::StrCat(workspace, "/", bundle->second->helm_op())]
         .push_back(&deployment);
-    if (bundle != bundle_of.end() && !bundle->second->git_repo().empty()) {
-      by_repo[absl::StrCat(deployment.workspace(), "/",
-                           bundle->second->git_repo())]
-          .push_back(&deployment);
-    }
   }
 
   std::map<Key, json> now;
@@ -88,15 +89,9 @@ std::map<StatusIndex::Key, json> StatusIndex::Compute() const {
                             : document->git_repo().force_sync_generation());
   }
   for (const admin::v1::HelmOp& op : model_.HelmOps("", "")) {
-    // Its bundle has its name.
-    DeploymentPtrs own;
-    for (const admin::v1::Bundle& bundle : bundles) {
-      if (bundle.workspace() == op.workspace() && bundle.name() == op.name()) {
-        own = by_bundle[bundle.bundle_id()];
-      }
-    }
     now[{"HelmOp", op.workspace(), op.name()}] = HelmOpStatus(
-        op, own, generation("HelmOp", op.workspace(), op.name()));
+        op, by_helm_op[absl::StrCat(op.workspace(), "/", op.name())],
+        generation("HelmOp", op.workspace(), op.name()));
   }
   for (const admin::v1::Bundle& bundle : bundles) {
     now[{"Bundle", bundle.workspace(), bundle.name()}] =
@@ -105,8 +100,9 @@ std::map<StatusIndex::Key, json> StatusIndex::Compute() const {
   }
   for (const admin::v1::Cluster& cluster : clusters) {
     now[{"Cluster", cluster.workspace(), cluster.name()}] = ClusterStatus(
-        cluster,
-        by_cluster[absl::StrCat(cluster.workspace(), "/", cluster.name())]);
+        cluster, cluster.cluster_id().empty()
+                     ? DeploymentPtrs()
+                     : by_cluster[cluster.cluster_id()]);
   }
   for (const admin::v1::ClusterGroup& group : model_.ClusterGroups("", "")) {
     std::vector<const admin::v1::Cluster*> members;
