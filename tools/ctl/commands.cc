@@ -19,7 +19,9 @@
 #include "common/status/grpc_status.h"
 #include "common/status/status_macros.h"
 #include "common/version/version.h"
+#include "common/yaml/documents.h"
 #include "grpcpp/grpcpp.h"
+#include "nlohmann/json.hpp"
 
 namespace flotilla::ctl {
 
@@ -107,15 +109,17 @@ absl::Status AddFile(const std::string& path,
   return absl::OkStatus();
 }
 
+constexpr const char* kLists[] = {
+    "gitrepos",    "bundles",   "helmops", "clusters", "clustergroups",
+    "deployments", "resources", "drift",   "facts"};
+
 absl::StatusOr<std::string> Canonical(absl::string_view what) {
   const std::string lower = absl::AsciiStrToLower(what);
-  for (absl::string_view known : {"gitrepos", "bundles", "clusters",
-                                  "deployments", "resources", "drift"}) {
+  for (absl::string_view known : kLists) {
     if (lower == known || lower + "s" == known) return std::string(known);
   }
   return absl::InvalidArgumentError(absl::StrCat(
-      what, ": choose from gitrepos, bundles, clusters, deployments, "
-            "resources and drift"));
+      what, ": choose from ", absl::StrJoin(kLists, ", ")));
 }
 
 // Fills in what a list request has of the filter.
@@ -300,6 +304,39 @@ absl::Status Get(Session& session, absl::string_view what, const Filter& filter,
                      CallAllPages(session, request, &Stub::ListGitRepos));
     return print(list, GitRepoTable, list.git_repos().empty());
   }
+  if (kind == "helmops") {
+    admin::v1::ListHelmOpsRequest request;
+    request.set_workspace(filter.workspace);
+    request.set_name(filter.name);
+    ASSIGN_OR_RETURN(auto list,
+                     CallAllPages(session, request, &Stub::ListHelmOps));
+    return print(list, HelmOpTable, list.helm_ops().empty());
+  }
+  if (kind == "clustergroups") {
+    admin::v1::ListClusterGroupsRequest request;
+    request.set_workspace(filter.workspace);
+    request.set_name(filter.name);
+    ASSIGN_OR_RETURN(auto list,
+                     CallAllPages(session, request, &Stub::ListClusterGroups));
+    return print(list, ClusterGroupTable, list.cluster_groups().empty());
+  }
+  if (kind == "facts") {
+    admin::v1::GetFactsRequest request;
+    request.set_workspace(filter.workspace);
+    request.set_cluster(filter.name.empty() ? filter.cluster : filter.name);
+    if (request.cluster().empty()) {
+      return absl::InvalidArgumentError("get facts: name the cluster");
+    }
+    ASSIGN_OR_RETURN(const admin::v1::GetFactsResponse response,
+                     Call(session, request, &Stub::GetFacts));
+    ASSIGN_OR_RETURN(
+        std::string text,
+        Structured(response.facts(),
+                   format == Format::kTable ? Format::kYaml : format));
+    session.out << text;
+    if (!absl::EndsWith(text, "\n")) session.out << "\n";
+    return absl::OkStatus();
+  }
   if (kind == "bundles") {
     admin::v1::ListBundlesRequest request;
     request.set_workspace(filter.workspace);
@@ -339,6 +376,27 @@ absl::Status Get(Session& session, absl::string_view what, const Filter& filter,
   return print(
       list,
       [](const auto& drift) { return DriftTable(drift, absl::Now()); }, false);
+}
+
+absl::Status GetDocument(Session& session, const std::string& kind,
+                         const std::string& workspace, const std::string& name,
+                         Format format) {
+  admin::v1::GetDocumentRequest request;
+  request.mutable_document()->set_kind(kind);
+  request.mutable_document()->set_workspace(workspace);
+  request.mutable_document()->set_name(name);
+  ASSIGN_OR_RETURN(const admin::v1::GetDocumentResponse response,
+                   Call(session, request,
+                        &admin::v1::AdminService::StubInterface::GetDocument));
+  ASSIGN_OR_RETURN(const nlohmann::json document,
+                   ParseJson(response.document_json()));
+  using Json = nlohmann::json;
+  session.out << (format == Format::kJson
+                      ? document.dump(2, ' ', false,
+                                      Json::error_handler_t::replace) +
+                            "\n"
+                      : ToYaml(document));
+  return absl::OkStatus();
 }
 
 absl::Status Describe(Session& session, absl::string_view what,

@@ -51,6 +51,12 @@ absl::StatusOr<std::vector<admin::v1::DocumentFile>> ReadDocumentFiles(
 absl::Status ApplyText(Session& session, const std::string& name,
                        const std::string& text, const std::string& workspace);
 
+// A document as Fleet writes it, with its status; YAML unless JSON is asked
+// for.
+absl::Status GetDocument(Session& session, const std::string& kind,
+                         const std::string& workspace, const std::string& name,
+                         Format format);
+
 absl::Status Apply(Session& session, const std::vector<std::string>& paths,
                    const std::string& workspace);
 absl::Status Delete(Session& session, const std::vector<std::string>& paths,

@@ -34,6 +34,7 @@ struct Flags {
   std::string ttl = "1h";
   std::string labels;
   std::string what;
+  std::string document_name;
   std::vector<std::string> files;
   bool ignore_not_found = false;
   Filter filter;
@@ -50,7 +51,23 @@ std::string WorkspaceOrDefault(const Flags& flags) {
                                         : flags.filter.workspace;
 }
 
+// `flotilla get document KIND NAME`: the name is the second of two words.
+absl::Status RunGetDocument(Session& session, const Flags& flags) {
+  if (flags.filter.name.empty() || flags.document_name.empty()) {
+    return absl::InvalidArgumentError("get document: give a kind and a name");
+  }
+  ASSIGN_OR_RETURN(const Format format, ParseFormat(flags.output));
+  return GetDocument(session, flags.filter.name, WorkspaceOrDefault(flags),
+                     flags.document_name, format);
+}
+
 absl::Status RunGet(Session& session, const Flags& flags) {
+  if (flags.what == "document") return RunGetDocument(session, flags);
+  if (!flags.document_name.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("get ", flags.what, ": ", flags.document_name,
+                     ": one name, or none for all of them"));
+  }
   ASSIGN_OR_RETURN(const Format format, ParseFormat(flags.output));
   return Get(session, flags.what, flags.filter, format);
 }
@@ -151,9 +168,13 @@ int Main(int argc, char** argv) {
   workspace(remove);
 
   CLI::App* get = app.add_subcommand(
-      "get", "List gitrepos, bundles, clusters, deployments, resources, drift");
+      "get",
+      "List gitrepos, helmops, bundles, clusters, clustergroups, deployments, "
+      "resources, drift; facts CLUSTER; document KIND NAME");
   get->add_option("what", flags.what, "What to list")->required();
   get->add_option("name", flags.filter.name, "Only this one");
+  get->add_option("document-name", flags.document_name,
+                  "Of `get document KIND NAME`");
   get->add_option("-o,--output", flags.output, "table, json or yaml");
   workspace(get);
   narrow(get);
@@ -203,7 +224,7 @@ int Main(int argc, char** argv) {
     command->add_option("--cluster-file", flags.render.cluster_file,
                         "Its Cluster document, and ClusterGroups");
     command->add_option("--facts", flags.render.facts_file,
-                        "File with what it serves, as GetFacts gives");
+                        "What it serves, as `flotilla get facts` prints it");
   }
   render->add_option("-o,--output", flags.output, "yaml or json");
   diff->add_option("-o,--output", flags.output, "table, yaml or json");

@@ -283,6 +283,31 @@ std::string GitRepoTable(const admin::v1::ListGitReposResponse& list) {
                rows);
 }
 
+std::string HelmOpTable(const admin::v1::ListHelmOpsResponse& list) {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& h : list.helm_ops()) {
+    rows.push_back({h.workspace(), h.name(), h.repo().empty() ? "-" : h.repo(),
+                    h.chart().empty() ? "-" : h.chart(),
+                    h.version().empty() ? "-" : h.version(),
+                    ReadyText(h.deployments()), h.state(), h.message()});
+  }
+  return Table({"WORKSPACE", "NAME", "REPO", "CHART", "VERSION",
+                "BUNDLEDEPLOYMENTS-READY", "STATE", "STATUS"},
+               rows);
+}
+
+std::string ClusterGroupTable(
+    const admin::v1::ListClusterGroupsResponse& list) {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& g : list.cluster_groups()) {
+    rows.push_back({g.workspace(), g.name(), g.clusters_ready(),
+                    g.bundles_ready(), g.state(), g.message()});
+  }
+  return Table({"WORKSPACE", "NAME", "CLUSTERS-READY", "BUNDLES-READY", "STATE",
+                "STATUS"},
+               rows);
+}
+
 std::string BundleTable(const admin::v1::ListBundlesResponse& list) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& b : list.bundles()) {

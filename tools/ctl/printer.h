@@ -39,6 +39,8 @@ absl::StatusOr<std::string> Structured(const google::protobuf::Message& message,
 
 // Tables. `now` is for ages.
 std::string GitRepoTable(const admin::v1::ListGitReposResponse& list);
+std::string HelmOpTable(const admin::v1::ListHelmOpsResponse& list);
+std::string ClusterGroupTable(const admin::v1::ListClusterGroupsResponse& list);
 std::string BundleTable(const admin::v1::ListBundlesResponse& list);
 std::string ClusterTable(const admin::v1::ListClustersResponse& list);
 std::string DeploymentTable(const admin::v1::ListDeploymentsResponse& list);

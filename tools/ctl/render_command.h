@@ -28,7 +28,7 @@ struct RenderOptions {
   std::vector<std::string> groups;
   // A file with a Cluster document, and ClusterGroups if wanted; may be empty.
   std::string cluster_file;
-  // A file with what the cluster serves, as AdminService/GetFacts gives it;
+  // A file with what the cluster serves, as `flotilla get facts` prints it;
   // empty means a plain cluster.
   std::string facts_file;
   Format format = Format::kYaml;
