@@ -20,11 +20,11 @@
 
 #include "common/crypto/sha256.h"
 #include "common/status/status_macros.h"
+#include "manager/helper/frames.h"
 
 namespace flotilla::manager {
 namespace {
 
-constexpr size_t kHeaderBytes = 4;
 constexpr uint64_t kMaxRequestBytes = 16 << 20;
 // Above what the program sends: a file of 50 MiB alone, or 4 MiB of files.
 constexpr uint64_t kMaxFrameBytes = 64 << 20;
@@ -35,24 +35,6 @@ constexpr absl::Duration kGrace = absl::Seconds(10);
 constexpr absl::Duration kExitTimeout = absl::Seconds(2);
 // Go's runtime ends with it when memory runs out.
 constexpr int kGoFatalExit = 2;
-
-absl::StatusOr<std::string> Frame(const render::v1::FetchRequest& request) {
-  const size_t size = request.ByteSizeLong();
-  if (size > kMaxRequestBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "Chart.yaml and credentials have more than ", kMaxRequestBytes >> 20,
-        " MiB"));
-  }
-  std::string frame(kHeaderBytes + size, '\0');
-  for (size_t i = 0; i < kHeaderBytes; ++i) {
-    frame[i] = static_cast<char>((size >> (24 - 8 * i)) & 0xff);
-  }
-  if (!request.SerializeToArray(&frame[kHeaderBytes],
-                                static_cast<int>(size))) {
-    return absl::InternalError("the request cannot be encoded");
-  }
-  return frame;
-}
 
 // Host and port that a request is about, for fairness only.
 std::string HostOf(const ChartRequest& request) {
@@ -140,21 +122,11 @@ ProcessChartFetcher::ProcessChartFetcher(Loop& loop, WorkerPool& workers,
       workers_(workers),
       subprocesses_(subprocesses),
       blobs_(blobs),
-      cache_(cache) {}
+      cache_(cache),
+      pool_({options_.max_processes, options_.max_for_host,
+             options_.idle_timeout}) {}
 
-ProcessChartFetcher::~ProcessChartFetcher() {
-  *alive_ = false;
-  std::vector<std::unique_ptr<Slot>> slots;
-  {
-    absl::MutexLock lock(&mu_);
-    stopping_ = true;
-    for (const std::unique_ptr<Slot>& slot : slots_) {
-      if (slot->process != nullptr) slot->process->Kill();
-    }
-    slots.swap(slots_);
-  }
-  for (const std::unique_ptr<Slot>& slot : slots) slot->thread.join();
-}
+ProcessChartFetcher::~ProcessChartFetcher() { *alive_ = false; }
 
 void ProcessChartFetcher::Fetch(ChartRequest request, Done done) {
   const std::string key = FlightKey(options_.cache_secret, request);
@@ -208,115 +180,20 @@ void ProcessChartFetcher::Finish(const std::string& key,
   }
 }
 
-int ProcessChartFetcher::running_processes() const {
-  absl::MutexLock lock(&mu_);
-  int running = 0;
-  for (const std::unique_ptr<Slot>& slot : slots_) {
-    running += slot->process != nullptr ? 1 : 0;
-  }
-  return running;
-}
-
 void ProcessChartFetcher::Enqueue(Job job) {
-  absl::MutexLock lock(&mu_);
-  std::deque<Job>& line = lines_[job.host];
-  if (line.empty()) turns_.push_back(job.host);
-  line.push_back(std::move(job));
-  ++waiting_;
-  if (static_cast<size_t>(idle_threads_) < waiting_ && HasJob() &&
-      slots_.size() < static_cast<size_t>(options_.max_processes)) {
-    slots_.push_back(std::make_unique<Slot>());
-    Slot* slot = slots_.back().get();
-    slot->thread = std::thread([this, slot] { RunSlot(slot); });
-  }
-}
-
-bool ProcessChartFetcher::HasJob() const {
-  for (const std::string& host : turns_) {
-    const auto running = running_.find(host);
-    if (running == running_.end() || running->second < options_.max_for_host) {
-      return true;
-    }
-  }
-  return false;
-}
-
-ProcessChartFetcher::Job ProcessChartFetcher::Dequeue() {
-  auto turn = turns_.begin();
-  while (running_[*turn] >= options_.max_for_host) ++turn;
-  const std::string host = *turn;
-  turns_.erase(turn);
-  const auto line = lines_.find(host);
-  Job job = std::move(line->second.front());
-  line->second.pop_front();
-  if (line->second.empty()) {
-    lines_.erase(line);
-  } else {
-    turns_.push_back(host);
-  }
-  --waiting_;
-  ++running_[host];
-  return job;
-}
-
-bool ProcessChartFetcher::NextJob(bool has_process, Job* job, bool* idle) {
-  absl::MutexLock lock(&mu_);
-  ++idle_threads_;
-  const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return stopping_ || HasJob();
-  };
-  *idle = !mu_.AwaitWithTimeout(
-      absl::Condition(&ready),
-      has_process ? options_.idle_timeout : absl::InfiniteDuration());
-  --idle_threads_;
-  if (stopping_) return false;
-  if (*idle) return true;
-  *job = Dequeue();
-  return true;
-}
-
-void ProcessChartFetcher::RunSlot(Slot* slot) {
-  std::unique_ptr<Subprocess> process;
-  Job job;
-  bool idle = false;
-  while (NextJob(process != nullptr, &job, &idle)) {
-    if (idle) {
-      SetProcess(slot, &process, nullptr);
-      continue;
-    }
-    absl::StatusOr<FetchedChart> result = Serve(job, slot, &process);
-    job.request.Clear();
-    {
-      absl::MutexLock lock(&mu_);
-      const auto running = running_.find(job.host);
-      if (--running->second == 0) running_.erase(running);
-    }
-    loop_.Post([this, alive = alive_, key = std::move(job.key),
-                result = std::move(result)]() mutable {
+  const std::string host = job.host;
+  pool_.Submit(host, [this, job = std::move(job)](ProcessPool::Slot& slot) {
+    loop_.Post([this, alive = alive_, key = job.key,
+                result = Serve(job, slot)]() mutable {
       if (*alive) Finish(key, std::move(result));
     });
-  }
-  SetProcess(slot, &process, nullptr);
-}
-
-void ProcessChartFetcher::SetProcess(Slot* slot,
-                                     std::unique_ptr<Subprocess>* process,
-                                     std::unique_ptr<Subprocess> replacement) {
-  std::unique_ptr<Subprocess> ended;
-  {
-    absl::MutexLock lock(&mu_);
-    slot->process = replacement.get();
-    // The destructor has killed what it saw; what comes later ends here.
-    if (stopping_ && replacement != nullptr) replacement->Kill();
-    ended = std::move(*process);
-    *process = std::move(replacement);
-  }
+  });
 }
 
 absl::StatusOr<FetchedChart> ProcessChartFetcher::Serve(
-    const Job& job, Slot* slot, std::unique_ptr<Subprocess>* process) {
+    const Job& job, ProcessPool::Slot& slot) {
   for (;;) {
-    const bool warm = *process != nullptr;
+    const bool warm = slot.process() != nullptr;
     if (!warm) {
       SubprocessOptions child;
       child.argv = {options_.fetcher_path,
@@ -330,12 +207,12 @@ absl::StatusOr<FetchedChart> ProcessChartFetcher::Serve(
             "charts cannot be downloaded: ", started.status().message(),
             ". Install flotilla-chart-fetcher beside the manager"));
       }
-      SetProcess(slot, process, *std::move(started));
+      slot.SetProcess(*std::move(started));
     }
     bool answered = false;
-    absl::StatusOr<FetchedChart> chart = Ask(job, process->get(), &answered);
+    absl::StatusOr<FetchedChart> chart = Ask(job, *slot.process(), &answered);
     if (answered) return chart;
-    SetProcess(slot, process, nullptr);
+    slot.SetProcess(nullptr);
     // A process that died while it had nothing to do is nobody's fault; what
     // it died of may also have been left there by others.
     if (warm && !absl::IsDeadlineExceeded(chart.status())) continue;
@@ -346,27 +223,6 @@ absl::StatusOr<FetchedChart> ProcessChartFetcher::Serve(
     }
     return chart;
   }
-}
-
-absl::StatusOr<render::v1::FetchResponse> ProcessChartFetcher::ReadFrame(
-    Subprocess* process, absl::Duration timeout) {
-  ASSIGN_OR_RETURN(const std::string header,
-                   process->ReadExactly(kHeaderBytes, timeout));
-  uint64_t size = 0;
-  for (char c : header) size = size << 8 | static_cast<unsigned char>(c);
-  if (size > kMaxFrameBytes) {
-    return absl::UnavailableError(
-        absl::StrCat("the chart fetcher announced ", size, " bytes"));
-  }
-  ASSIGN_OR_RETURN(
-      const std::string body,
-      process->ReadExactly(static_cast<size_t>(size), timeout));
-  render::v1::FetchResponse response;
-  if (!response.ParseFromString(body)) {
-    return absl::UnavailableError(
-        "the chart fetcher's answer cannot be decoded");
-  }
-  return response;
 }
 
 absl::Status ProcessChartFetcher::Keep(
@@ -389,49 +245,59 @@ absl::Status ProcessChartFetcher::Keep(
 }
 
 absl::StatusOr<FetchedChart> ProcessChartFetcher::Ask(const Job& job,
-                                                      Subprocess* process,
+                                                      Subprocess& process,
                                                       bool* answered) {
-  absl::StatusOr<std::string> frame = Frame(job.request);
+  if (job.request.ByteSizeLong() > kMaxRequestBytes) {
+    *answered = true;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "Chart.yaml and credentials have more than ", kMaxRequestBytes >> 20,
+        " MiB"));
+  }
+  absl::StatusOr<std::string> frame = EncodeFrame(job.request);
   if (!frame.ok()) {
     *answered = true;
     return frame.status();
   }
-  absl::Status status = process->Write(*frame, options_.timeout);
+  absl::Status status = process.Write(*frame, options_.timeout);
   std::map<std::string, storage::v1::BundleFile> files;
   uint64_t bytes = 0;
   absl::Status kept;
   while (status.ok()) {
-    absl::StatusOr<render::v1::FetchResponse> response =
-        ReadFrame(process, options_.timeout + kGrace);
-    status = response.status();
+    render::v1::FetchResponse response;
+    status = ReadFrame(process, kMaxFrameBytes, options_.timeout + kGrace,
+                       response);
     if (!status.ok()) break;
-    if (response->id() != job.request.id()) {
+    if (response.id() != job.request.id()) {
       return absl::UnavailableError(
           "the chart fetcher answered another question than was asked");
     }
-    bytes += response->ByteSizeLong();
+    bytes += response.ByteSizeLong();
     if (bytes > kMaxChartBytes || files.size() > kMaxFiles) {
       return absl::UnavailableError("the chart fetcher sends too much");
     }
-    const bool last = response->last();
+    const bool last = response.last();
     // The rest is read all the same: the process goes on to the next request.
-    if (kept.ok()) kept = Keep(&*response, &files);
+    if (kept.ok()) kept = Keep(&response, &files);
     if (!last) continue;
 
     *answered = true;
-    if (response->has_error()) return ToStatus(response->error());
+    if (response.has_error()) return ToStatus(response.error());
     RETURN_IF_ERROR(kept);
     FetchedChart chart;
-    chart.version = response->version();
+    chart.version = response.version();
     for (auto& [name, file] : files) chart.files.push_back(std::move(file));
-    if (response->immutable() && cache_ != nullptr) {
+    if (response.immutable() && cache_ != nullptr) {
       // Without it the next one is slower, no more.
       cache_->Put(job.key, chart).IgnoreError();
     }
     return chart;
   }
+  if (absl::IsDataLoss(status)) {
+    return absl::UnavailableError(
+        absl::StrCat("the chart fetcher ", status.message()));
+  }
   if (!absl::IsUnavailable(status)) return status;
-  const absl::StatusOr<Subprocess::Exit> exit = process->Wait(kExitTimeout);
+  const absl::StatusOr<Subprocess::Exit> exit = process.Wait(kExitTimeout);
   if (exit.ok() && (exit->code == kGoFatalExit || exit->signal != 0)) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "the chart was not read within ", options_.max_memory_mib,

@@ -14,17 +14,13 @@
 #define FLOTILLA_MANAGER_CHARTS_PROCESS_CHART_FETCHER_H_
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/blob/blob_store.h"
 #include "common/env/subprocess.h"
@@ -33,6 +29,7 @@
 #include "flotilla/render/v1/fetch.pb.h"
 #include "manager/charts/chart_cache.h"
 #include "manager/charts/chart_fetcher.h"
+#include "manager/helper/process_pool.h"
 
 namespace flotilla::manager {
 
@@ -69,7 +66,7 @@ class ProcessChartFetcher final : public ChartFetcher {
   void Fetch(ChartRequest request, Done done) override;
 
   // Processes that run now, for tests and diagnosis.
-  int running_processes() const;
+  int running_processes() const { return pool_.running_processes(); }
 
  private:
   struct Waiter {
@@ -82,33 +79,14 @@ class ProcessChartFetcher final : public ChartFetcher {
     std::string host;
     render::v1::FetchRequest request;
   };
-  // A thread and the process that it feeds. The process is started by the
-  // thread, because it dies with it.
-  struct Slot {
-    std::thread thread;
-    // Owned by the thread; here so that the destructor can kill it.
-    Subprocess* process = nullptr;
-  };
 
   void Enqueue(Job job);
-  // Whether a line has somebody whose host has room.
-  bool HasJob() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Job Dequeue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void RunSlot(Slot* slot);
-  // Waits for a job; false when the fetcher ends. `idle`: none came in time,
-  // and the process may go.
-  bool NextJob(bool has_process, Job* job, bool* idle);
-  absl::StatusOr<FetchedChart> Serve(const Job& job, Slot* slot,
-                                     std::unique_ptr<Subprocess>* process);
+  absl::StatusOr<FetchedChart> Serve(const Job& job, ProcessPool::Slot& slot);
   // `answered` is set when the process did its part, whatever the outcome.
-  absl::StatusOr<FetchedChart> Ask(const Job& job, Subprocess* process,
+  absl::StatusOr<FetchedChart> Ask(const Job& job, Subprocess& process,
                                    bool* answered);
-  absl::StatusOr<render::v1::FetchResponse> ReadFrame(Subprocess* process,
-                                                      absl::Duration timeout);
   absl::Status Keep(render::v1::FetchResponse* response,
                     std::map<std::string, storage::v1::BundleFile>* files);
-  void SetProcess(Slot* slot, std::unique_ptr<Subprocess>* process,
-                  std::unique_ptr<Subprocess> replacement);
   void Finish(const std::string& key, absl::StatusOr<FetchedChart> result);
 
   // Constant after construction.
@@ -121,21 +99,13 @@ class ProcessChartFetcher final : public ChartFetcher {
   BlobStore& blobs_;
   ChartCache* const cache_;
 
-  mutable absl::Mutex mu_;
-  // Lines by host, and whose turn is next.
-  std::map<std::string, std::deque<Job>> lines_ ABSL_GUARDED_BY(mu_);
-  std::deque<std::string> turns_ ABSL_GUARDED_BY(mu_);
-  std::map<std::string, int> running_ ABSL_GUARDED_BY(mu_);
-  size_t waiting_ ABSL_GUARDED_BY(mu_) = 0;
-  int idle_threads_ ABSL_GUARDED_BY(mu_) = 0;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::vector<std::unique_ptr<Slot>> slots_ ABSL_GUARDED_BY(mu_);
-
   // Loop state.
   uint64_t next_id_ = 1;
   // Who waits for which request.
   std::map<std::string, std::vector<Waiter>> flights_;
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  // Last: its threads use the rest.
+  ProcessPool pool_;
 };
 
 }  // namespace flotilla::manager

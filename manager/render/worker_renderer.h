@@ -16,21 +16,16 @@
 #define FLOTILLA_MANAGER_RENDER_WORKER_RENDERER_H_
 
 #include <cstdint>
-#include <deque>
-#include <map>
 #include <memory>
 #include <string>
-#include <thread>
-#include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/env/subprocess.h"
 #include "common/event/loop.h"
 #include "flotilla/render/v1/render.pb.h"
+#include "manager/helper/process_pool.h"
 #include "manager/render/renderer.h"
 
 namespace flotilla::manager {
@@ -71,34 +66,13 @@ class WorkerRenderer final : public Renderer {
   void Render(render::v1::RenderRequest request, Done done) override;
 
   // Processes that run now, for tests and diagnosis.
-  int running_workers() const;
+  int running_workers() const { return pool_.running_processes(); }
 
  private:
-  struct Job {
-    render::v1::RenderRequest request;
-    Done done;
-  };
-  // A thread and the process that it feeds. The process is started by the
-  // thread, because it dies with it.
-  struct Slot {
-    std::thread thread;
-    // Owned by the thread; here so that the destructor can kill it.
-    Subprocess* process = nullptr;
-  };
-
-  void RunSlot(Slot* slot);
-  void Enqueue(Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Job Dequeue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Waits for a job; false when the renderer ends. `idle`: none came in time,
-  // and the process may go.
-  bool NextJob(bool has_process, Job* job, bool* idle);
   absl::StatusOr<render::v1::RenderResponse> Serve(
-      const render::v1::RenderRequest& request, Slot* slot,
-      std::unique_ptr<Subprocess>* process);
-  absl::StatusOr<render::v1::RenderResponse> Ask(
-      const std::string& frame, Subprocess* process);
-  void SetProcess(Slot* slot, std::unique_ptr<Subprocess>* process,
-                  std::unique_ptr<Subprocess> replacement);
+      const render::v1::RenderRequest& request, ProcessPool::Slot& slot);
+  absl::StatusOr<render::v1::RenderResponse> Ask(const std::string& frame,
+                                                 Subprocess& process);
 
   // Constant after construction.
   const WorkerRendererOptions options_;
@@ -107,18 +81,11 @@ class WorkerRenderer final : public Renderer {
   Loop& loop_;
   Subprocesses& subprocesses_;
 
-  mutable absl::Mutex mu_;
-  // Lines with somebody in them, and whose turn is next.
-  std::map<std::string, std::deque<Job>> lines_ ABSL_GUARDED_BY(mu_);
-  std::deque<std::string> turns_ ABSL_GUARDED_BY(mu_);
-  size_t waiting_ ABSL_GUARDED_BY(mu_) = 0;
-  int idle_threads_ ABSL_GUARDED_BY(mu_) = 0;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::vector<std::unique_ptr<Slot>> slots_ ABSL_GUARDED_BY(mu_);
-
   // Loop state.
   uint64_t next_id_ = 1;
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  // Last: its threads use the rest.
+  ProcessPool pool_;
 };
 
 }  // namespace flotilla::manager
