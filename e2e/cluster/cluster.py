@@ -206,6 +206,9 @@ class Cluster:
             "--manage-all-nodes=true",
             "--node-port=0",
             "--server-address=",
+            # As a kubelet. Without it the controller manager holds the node
+            # for dead after 50 s, and its pods for unready.
+            "--node-lease-duration-seconds=40",
         ])
 
     def wait_usable(self):

@@ -71,6 +71,20 @@ class ClusterTest(unittest.TestCase):
         pods = self.admin.list("Pod", "runs", labels="app=web")
         self.assertEqual([p["status"]["phase"] for p in pods], ["Running"] * 2)
 
+    def test_nodes_renew_their_lease(self):
+        node = f"{self.dev.name}-node-0"
+        lease = wait_until(
+            lambda: self.admin.find(
+                "Lease", node, "kube-node-lease", "coordination.k8s.io/v1"
+            ), 30, "lease of the node",
+        )
+        wait_until(
+            lambda: self.admin.get(
+                "Lease", node, "kube-node-lease", "coordination.k8s.io/v1"
+            )["spec"]["renewTime"] > lease["spec"]["renewTime"],
+            30, "second renewal",
+        )
+
     def test_pods_that_are_made_to_fail_never_become_ready(self):
         self.admin.apply(_namespace("fails"))
         for reason in ("crash", "image"):
