@@ -6,6 +6,7 @@ more. Cases run in the order of their names and build on one another.
 """
 
 import base64
+import json
 import pathlib
 import re
 import shutil
@@ -166,6 +167,12 @@ class World:
             20, f"{kind_of_condition}={status} on GitRepo {name}",
         )
 
+    def row(self, kind):
+        """The one line of `kubectl get`, by column."""
+        columns, rows = self.client.table(kind, WORKSPACE, FLEET)
+        [cells] = rows.values()
+        return dict(zip(columns, cells))
+
     def deployment(self):
         return self.client.find("Deployment", "frontend", NAMESPACE) or next(
             iter(self.client.list("Deployment", NAMESPACE)), None
@@ -259,6 +266,29 @@ class QuickstartTest(unittest.TestCase):
         self.assertIn(
             FINALIZER, world.find()["metadata"]["finalizers"]
         )
+        for kind, wanted in {
+            "GitRepo": {
+                "Name": "simple", "Commit": world.repo.head(),
+                "BundleDeployments-Ready": "1/1", "Status": None,
+            },
+            "Cluster": {"Bundles-Ready": "1/1", "Status": None},
+            "ClusterGroup": {
+                "Clusters-Ready": "1/1", "Bundles-Ready": "1/1",
+                "Status": None,
+            },
+        }.items():
+            with self.subTest(kind=kind):
+                wait_until(
+                    lambda: self.assertLessEqual(
+                        wanted.items(), world.row(kind).items()
+                    ) or True, 20, f"line of kind {kind} as it should be",
+                )
+        document = json.loads(world.manager.cli(
+            "get", "document", "gitrepo", "simple", "--workspace", WORKSPACE,
+            "-o", "json",
+        ))
+        self.assertEqual(document["spec"]["paths"], ["simple"])
+        self.assertEqual(document["status"]["readyClusters"], 1)
         with self.assertRaisesRegex(CliError, "with kubectl"):
             world.manager.cli("delete", "gitrepo", "simple", "--workspace",
                               WORKSPACE)
