@@ -5,11 +5,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "common/crypto/sha256.h"
 #include "manager/bundle/bundle_revision.h"
 #include "manager/documents/documents.h"
 #include "manager/store/records.h"
@@ -569,7 +567,7 @@ bool BundleController::RemoveBundles(const SourceKeyText& source,
 
 void BundleController::Seal(Built::Bundle& bundle) {
   bundle.bytes = SerializeRecord(bundle.revision);
-  bundle.digest = absl::BytesToHexString(Sha256(bundle.bytes));
+  bundle.digest = RevisionName(bundle.bytes);
   bundle.revision.Clear();
 }
 
@@ -583,7 +581,7 @@ BundleController::Built BundleController::Build(GitRepository& git,
   } else {
     BuildDocument(blobs, inputs, built);
   }
-  HoldAgainstPolicies(inputs, built);
+  HoldAllAgainstPolicies(inputs, built);
   built.try_again =
       built.try_again ||
       std::any_of(built.errors.begin(), built.errors.end(),
@@ -682,25 +680,16 @@ void BundleController::BuildDocument(BlobStore& blobs, const Inputs& inputs,
   out.needs = std::move(draft->needs);
 }
 
-// What policies say of each bundle, and what they put into its options.
-void BundleController::HoldAgainstPolicies(const Inputs& inputs,
-                                           Built& built) {
-  if (inputs.policies.empty()) return;
+void BundleController::HoldAllAgainstPolicies(const Inputs& inputs,
+                                              Built& built) {
   std::vector<const Document*> policies;
   for (const Document& policy : inputs.policies) policies.push_back(&policy);
-  const Document& document = inputs.document;
   for (Built::Bundle& bundle : built.bundles) {
-    PolicyVerdict verdict = EvaluateBundlePolicies(
-        absl::StrCat("Bundle ", document.workspace(), "/", bundle.name),
-        document.workspace(), document.kind() == kGitRepo, bundle.revision,
-        policies);
-    for (Problem& violation : verdict.violations) {
+    for (Problem& violation : HoldAgainstPolicies(
+             inputs.document, policies, bundle.name, bundle.revision)) {
       if (built.errors.size() >= kMaxProblems) return;
-      violation.set_code(kPolicyViolation);
-      if (violation.file().empty()) violation.set_file(bundle.directory);
       built.errors.push_back(std::move(violation));
     }
-    ApplyVerdict(verdict, *bundle.revision.mutable_options());
   }
 }
 

@@ -179,7 +179,7 @@ class BundleController {
                            Built& built);
   static void BuildDocument(BlobStore& blobs, const Inputs& inputs,
                             Built& built);
-  static void HoldAgainstPolicies(const Inputs& inputs, Built& built);
+  static void HoldAllAgainstPolicies(const Inputs& inputs, Built& built);
   static void Seal(Built::Bundle& bundle);
   static void AttachAll(const FetchedCharts& fetched, const std::string& who,
                         const BuildLimits& limits, Built& built);

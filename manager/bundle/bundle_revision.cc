@@ -7,20 +7,24 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/crypto/sha256.h"
 #include "common/status/status_macros.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "manager/bundle/values_files.h"
 #include "manager/documents/documents.h"
 #include "manager/documents/field_reader.h"
 #include "manager/documents/fleet_yaml.h"
+#include "manager/documents/policy.h"
 #include "manager/gitsync/file_tree.h"
 
 namespace flotilla::manager {
 namespace {
 
 using core::v1::LabelPair;
+using core::v1::Problem;
 using google::protobuf::RepeatedPtrField;
 using storage::v1::BundleRevision;
 using storage::v1::BundleSpec;
@@ -203,6 +207,25 @@ BundleRevision MakeRevision(const BuiltBundle& bundle,
   *revision.mutable_annotations() = yaml.annotations;
   revision.set_directory(content.directory);
   return revision;
+}
+
+std::vector<Problem> HoldAgainstPolicies(
+    const Document& source, const std::vector<const Document*>& policies,
+    absl::string_view bundle_name, BundleRevision& revision) {
+  if (policies.empty()) return {};
+  PolicyVerdict verdict = EvaluateBundlePolicies(
+      absl::StrCat("Bundle ", source.workspace(), "/", bundle_name),
+      source.workspace(), source.has_git_repo(), revision, policies);
+  for (Problem& violation : verdict.violations) {
+    violation.set_code(kPolicyViolation);
+    if (violation.file().empty()) violation.set_file(revision.directory());
+  }
+  ApplyVerdict(verdict, *revision.mutable_options());
+  return std::move(verdict.violations);
+}
+
+std::string RevisionName(absl::string_view bytes) {
+  return absl::BytesToHexString(Sha256(bytes));
 }
 
 absl::StatusOr<DraftRevision> MakeDocumentRevision(const Document& bundle,

@@ -13,6 +13,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/bundle/bundle_builder.h"
@@ -34,6 +35,17 @@ struct DraftRevision {
 // What it needs is in `bundle.content->charts`.
 storage::v1::BundleRevision MakeRevision(const BuiltBundle& bundle,
                                          const storage::v1::Document& git_repo);
+
+// Holds the revision of a bundle against GitRepoRestrictions and Policies, and
+// puts into its options what they derive. `source` is what the bundle comes
+// from. Returns the violations, with kPolicyViolation and a file.
+std::vector<core::v1::Problem> HoldAgainstPolicies(
+    const storage::v1::Document& source,
+    const std::vector<const storage::v1::Document*>& policies,
+    absl::string_view bundle_name, storage::v1::BundleRevision& revision);
+
+// What a revision with these bytes is called.
+std::string RevisionName(absl::string_view bytes);
 
 // Reads a file of the bundle by its name.
 using ReadBundleFile =

@@ -4,6 +4,7 @@
 
 #include <git2.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <memory>
@@ -71,6 +72,24 @@ absl::StatusOr<std::unique_ptr<FileTree>> OpenLocalRevision(
   return std::unique_ptr<FileTree>(std::make_unique<CommitTree>(
       std::move(holder), mu, damaged, std::move(repository),
       *git_object_id(object.get())));
+}
+
+absl::optional<int64_t> LocalCommitTime(const std::string& directory) {
+  if (!InitLibgit2().ok()) return absl::nullopt;
+  git_repository* raw_repository = nullptr;
+  if (git_repository_open_ext(&raw_repository, directory.c_str(), 0,
+                              nullptr) != 0) {
+    return absl::nullopt;
+  }
+  const RepositoryPtr repository = OwnRepository(raw_repository);
+  git_oid id;
+  git_commit* raw_commit = nullptr;
+  if (git_reference_name_to_id(&id, repository.get(), "HEAD") != 0 ||
+      git_commit_lookup(&raw_commit, repository.get(), &id) != 0) {
+    return absl::nullopt;
+  }
+  const CommitPtr commit(raw_commit);
+  return std::max<int64_t>(0, git_commit_time(commit.get()));
 }
 
 }  // namespace flotilla::manager

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "common/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -37,12 +38,13 @@ class LocalRevisionTest : public ::testing::Test {
   void Write(const std::string& path, const std::string& text) {
     std::ofstream(root_ + "/" + path) << text;
   }
-  void Git(const std::string& arguments) {
+  void Git(const std::string& arguments,
+           const std::string& environment = "") {
     const std::string command = absl::StrCat(
         "cd '", root_, "' && HOME='", root_,
         "' GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@b "
-        "GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@b git ",
-        arguments);
+        "GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@b ",
+        environment, " git ", arguments);
     ASSERT_EQ(std::system(command.c_str()), 0) << command;
   }
 
@@ -60,6 +62,16 @@ TEST_F(LocalRevisionTest, ReadsADirectoryAsItWas) {
     ASSERT_THAT(tree, IsOk()) << revision;
     EXPECT_THAT((*tree)->Read("app/a.yaml", 100), IsOkAndHolds(text));
   }
+}
+
+TEST_F(LocalRevisionTest, KnowsTheTimeOfTheCommit) {
+  Git("commit -q --amend --no-edit", "GIT_COMMITTER_DATE='1700000000 +0200'");
+  EXPECT_EQ(LocalCommitTime(root_), 1700000000);
+  EXPECT_EQ(LocalCommitTime(root_ + "/app"), 1700000000);
+  EXPECT_EQ(LocalCommitTime("/"), absl::nullopt);
+  fs::remove_all(root_ + "/.git");
+  Git("init -q -b main");
+  EXPECT_EQ(LocalCommitTime(root_), absl::nullopt);
 }
 
 TEST_F(LocalRevisionTest, SaysWhatIsMissing) {

@@ -12,6 +12,7 @@
 #include "absl/types/optional.h"
 #include "common/crypto/sha256.h"
 #include "common/log/log.h"
+#include "manager/render/deployment_input.h"
 #include "manager/render/effective_values.h"
 #include "manager/render/render_input.h"
 #include "manager/store/records.h"
@@ -33,8 +34,6 @@ constexpr absl::Duration kLongestRetry = absl::Seconds(60);
 // How long blobs that were there are taken to be there still.
 constexpr absl::Duration kVerifiedFor = absl::Seconds(10);
 constexpr char kTransientCode[] = "UNAVAILABLE";
-// A bundle that unpacks to more is not rendered.
-constexpr uint64_t kMaxBundleBytes = 100 << 20;
 
 std::string ClusterOf(absl::string_view pair) {
   return std::string(pair.substr(0, pair.find('/')));
@@ -55,27 +54,6 @@ bool HasTransientProblem(const Rendered& rendered) {
 std::string RandomSeed(absl::string_view key, const Desired& desired) {
   return Sha256(absl::StrCat(Sha256(key), desired.cluster_id(), "/",
                              desired.bundle_id()));
-}
-
-absl::Status LoadFiles(const BlobStore& blobs, const BundleRevision& bundle,
-                       std::vector<RenderFile>* files) {
-  uint64_t total = 0;
-  for (const storage::v1::BundleFile& file : bundle.files()) {
-    total += file.size();
-    if (total > kMaxBundleBytes) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the bundle's files have more than ",
-                       kMaxBundleBytes >> 20, " MiB"));
-    }
-    absl::StatusOr<std::string> bytes = blobs.Get(file.blob_digest());
-    if (!bytes.ok()) {
-      return absl::Status(bytes.status().code(),
-                          absl::StrCat("reading ", file.name(), ": ",
-                                       bytes.status().message()));
-    }
-    files->push_back({file.name(), *std::move(bytes)});
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -243,20 +221,9 @@ void RenderController::Consider(const Pair& pair) {
   job->bundle = *bundle;
   job->cluster_digest = cluster_digest;
   job->is_private = values != nullptr;
-  job->input.workspace = desired->workspace();
-  job->input.bundle_name = desired->bundle_name();
-  job->input.bundle_id = desired->bundle_id();
-  job->input.revision = desired->revision();
-  job->input.directory = bundle->directory();
-  job->input.options = desired->options();
-  job->input.source_correct_drift = bundle->source_correct_drift();
-  job->input.bundle_labels.assign(bundle->labels().begin(),
-                                  bundle->labels().end());
-  job->input.depends_on.assign(bundle->depends_on().begin(),
-                               bundle->depends_on().end());
-  job->input.facts = facts->facts();
-  job->input.random_seed = RandomSeed(options_.random_key, *desired);
-  job->input.now_unix_seconds = desired->commit().time().seconds();
+  job->input =
+      MakeDeploymentInput(*desired, *bundle, facts->facts(),
+                          RandomSeed(options_.random_key, *desired));
   job->share_key = absl::StrCat(revision_key, "/", desired->options_digest());
   if (!PrepareValues(job, values)) return;
   if (job->is_private) absl::StrAppend(&job->share_key, "/of ", pair);
@@ -430,8 +397,7 @@ void RenderController::Load(JobPtr job) {
   ++render_count_;
   pool_.Submit<absl::Status>(
       [this_blobs = &blobs_, job] {
-        absl::Status status =
-            LoadFiles(*this_blobs, job->bundle, &job->input.files);
+        absl::Status status = LoadFiles(*this_blobs, job->bundle, job->input);
         if (status.ok()) {
           job->render = std::make_unique<BundleRender>(std::move(job->input));
         }

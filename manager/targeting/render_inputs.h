@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What `flotilla render DIR` renders: the bundles that one cluster would get of
-// a tree that is taken as a repository with one target that matches. Blocks as
-// FileTree does.
+// What `flotilla render DIR` renders: the records that a manager would have of
+// a tree and one cluster. Blocks as FileTree does.
 
 #ifndef FLOTILLA_MANAGER_TARGETING_RENDER_INPUTS_H_
 #define FLOTILLA_MANAGER_TARGETING_RENDER_INPUTS_H_
@@ -11,29 +10,41 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "common/blob/blob_store.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
-#include "manager/bundle/bundle_builder.h"
 #include "manager/bundle/chart_needs.h"
 #include "manager/gitsync/file_tree.h"
 #include "manager/targeting/cluster_matcher.h"
 
 namespace flotilla::manager {
 
+struct RenderSubject {
+  // Where the tree comes from.
+  storage::v1::Document git_repo;
+  // GitRepoRestrictions and Policies of its workspace.
+  std::vector<storage::v1::Document> policies;
+  // Of the tree.
+  core::v1::Commit commit;
+  // The cluster's document, and what it is for targets.
+  storage::v1::Document cluster;
+  TargetCluster target;
+};
+
+// A GitRepo with one target, which matches every cluster.
+storage::v1::Document PlainGitRepo(absl::string_view workspace,
+                                   absl::string_view name);
+
 struct BundleInput {
-  std::string bundle;     // Name.
-  std::string directory;  // In the tree.
-  std::string target_name;
-  // Merged for the cluster.
-  storage::v1::DeployOptions options;
-  // With their bytes, `digest` empty; those of downloads, which come last, the
-  // other way round.
-  std::vector<ContentFile> files;
+  storage::v1::BundleRevision revision;
+  // Without ids of bundle and cluster, which only a manager gives.
+  storage::v1::Desired desired;
 };
 
 struct RenderInputList {
   std::vector<BundleInput> bundles;  // Sorted by name.
-  // Bundles that a customization keeps from the cluster (doNotDeploy).
+  // Names of bundles that the cluster does not get: no target means it, or one
+  // keeps it from the cluster (doNotDeploy).
   std::vector<std::string> not_deployed;
   // Downloads that `charts` does not have: to render bundles with such, fetch
   // these and read again.
@@ -43,9 +54,9 @@ struct RenderInputList {
   std::vector<core::v1::Problem> warnings;
 };
 
-// `repository` is the GitRepo's name, from which bundles get theirs.
-RenderInputList ReadRenderInputs(FileTree& tree, absl::string_view repository,
-                                 const TargetCluster& cluster,
+// Files of the tree are put into `blobs`, where those of `charts` are.
+RenderInputList ReadRenderInputs(FileTree& tree, const RenderSubject& subject,
+                                 BlobStore& blobs,
                                  const FetchedCharts& charts = {});
 
 }  // namespace flotilla::manager

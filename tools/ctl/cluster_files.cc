@@ -57,6 +57,27 @@ absl::StatusOr<ClusterFile> ReadClusterFile(const std::string& path) {
   return out;
 }
 
+absl::StatusOr<GitRepoFile> ReadGitRepoFile(const std::string& path) {
+  ASSIGN_OR_RETURN(std::vector<manager::ParsedDocument> documents,
+                   ReadDocumentsFile(path));
+  GitRepoFile out;
+  int git_repos = 0;
+  for (manager::ParsedDocument& parsed : documents) {
+    storage::v1::Document& document = parsed.document;
+    if (document.has_git_repo()) {
+      out.git_repo = std::move(document);
+      ++git_repos;
+    } else if (document.has_git_repo_restriction() || document.has_policy()) {
+      out.policies.push_back(std::move(document));
+    }
+  }
+  if (git_repos != 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, " holds ", git_repos, " GitRepo documents; one is wanted"));
+  }
+  return out;
+}
+
 absl::StatusOr<core::v1::ClusterFacts> ReadFactsFile(const std::string& path) {
   if (path.empty()) return manager::DefaultClusterFacts();
   ASSIGN_OR_RETURN(const std::vector<admin::v1::DocumentFile> files,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files that stand for clusters where there is no manager to ask.
+// Files that stand for clusters and sources where there is no manager to ask.
 
 #ifndef FLOTILLA_TOOLS_CTL_CLUSTER_FILES_H_
 #define FLOTILLA_TOOLS_CTL_CLUSTER_FILES_H_
@@ -21,6 +21,12 @@ struct ClusterFile {
   std::vector<storage::v1::Document> groups;
 };
 
+// One GitRepo, and the GitRepoRestrictions and Policies of its file.
+struct GitRepoFile {
+  storage::v1::Document git_repo;
+  std::vector<storage::v1::Document> policies;
+};
+
 // Reads and checks documents; "-" is standard input. INVALID_ARGUMENT with
 // every problem.
 absl::StatusOr<std::vector<manager::ParsedDocument>> ReadDocumentsFile(
@@ -28,6 +34,8 @@ absl::StatusOr<std::vector<manager::ParsedDocument>> ReadDocumentsFile(
 
 // An empty path gives a cluster without labels in the default workspace.
 absl::StatusOr<ClusterFile> ReadClusterFile(const std::string& path);
+
+absl::StatusOr<GitRepoFile> ReadGitRepoFile(const std::string& path);
 
 // core.v1.ClusterFacts as YAML or JSON. An empty path gives a plain cluster.
 absl::StatusOr<core::v1::ClusterFacts> ReadFactsFile(const std::string& path);

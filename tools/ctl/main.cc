@@ -214,6 +214,8 @@ int Main(int argc, char** argv) {
   for (CLI::App* command : {render, diff}) {
     command->add_option("directory", flags.render.directory, "Repository")
         ->required();
+    command->add_option("--gitrepo", flags.render.git_repo_file,
+                        "Its GitRepo document, GitRepoRestrictions, Policies");
     command->add_option("--name", flags.render.repo_name,
                         "Name of the GitRepo");
     command->add_option("--labels", flags.labels, "k=v,k=v of the cluster");

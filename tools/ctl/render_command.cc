@@ -22,11 +22,12 @@
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/gitsync/directory_tree.h"
 #include "manager/gitsync/local_revision.h"
+#include "manager/render/deployment_input.h"
 #include "manager/render/effective_values.h"
 #include "manager/render/manifest_builder.h"
+#include "manager/render/render_input.h"
 #include "manager/targeting/render_inputs.h"
 #include "manager/targeting/target_clusters.h"
-#include "manager/targeting/template_context.h"
 #include "nlohmann/json.hpp"
 #include "tools/ctl/cluster_files.h"
 #include "tools/ctl/local_stages.h"
@@ -68,96 +69,123 @@ void RemoveMarks(json& object, const char* map) {
 
 // A rendering for one cluster.
 struct Target {
-  ClusterFile cluster;
+  manager::RenderSubject subject;
   core::v1::ClusterFacts facts;
 };
 
+std::string RepositoryName(const RenderOptions& options) {
+  std::error_code error;
+  const fs::path path = fs::canonical(options.directory, error);
+  return error ? "repository" : path.filename().string();
+}
+
 absl::StatusOr<Target> ReadTarget(const RenderOptions& options) {
   Target target;
-  ASSIGN_OR_RETURN(target.cluster, ReadClusterFile(options.cluster_file));
-  storage::v1::Document& cluster = target.cluster.cluster;
-  if (!options.cluster.empty()) cluster.set_name(options.cluster);
+  manager::RenderSubject& subject = target.subject;
+  ASSIGN_OR_RETURN(ClusterFile file, ReadClusterFile(options.cluster_file));
+  subject.cluster = std::move(file.cluster);
+  if (options.git_repo_file.empty()) {
+    subject.git_repo = manager::PlainGitRepo(subject.cluster.workspace(),
+                                             RepositoryName(options));
+  } else {
+    ASSIGN_OR_RETURN(GitRepoFile git_repo,
+                     ReadGitRepoFile(options.git_repo_file));
+    subject.git_repo = std::move(git_repo.git_repo);
+    subject.policies = std::move(git_repo.policies);
+    if (options.cluster_file.empty()) {
+      subject.cluster.set_workspace(subject.git_repo.workspace());
+    }
+  }
+  if (!options.repo_name.empty()) subject.git_repo.set_name(options.repo_name);
+  if (!options.cluster.empty()) subject.cluster.set_name(options.cluster);
   std::map<std::string, std::string> labels;
-  for (const auto& label : cluster.labels()) {
+  for (const auto& label : subject.cluster.labels()) {
     labels[label.key()] = label.value();
   }
   for (const auto& [key, value] : options.labels) labels[key] = value;
-  cluster.clear_labels();
+  subject.cluster.clear_labels();
   for (const auto& [key, value] : labels) {
-    core::v1::LabelPair* label = cluster.add_labels();
+    core::v1::LabelPair* label = subject.cluster.add_labels();
     label->set_key(key);
     label->set_value(value);
   }
+  std::vector<const storage::v1::Document*> groups;
+  for (const auto& group : file.groups) groups.push_back(&group);
+  subject.target = manager::MakeTargetCluster(subject.cluster, groups);
+  for (const std::string& group : options.groups) {
+    subject.target.groups.push_back({group, {}});
+  }
+  subject.commit.mutable_time()->set_seconds(
+      manager::LocalCommitTime(options.directory).value_or(0));
   ASSIGN_OR_RETURN(target.facts, ReadFactsFile(options.facts_file));
   return target;
 }
 
-// The options with the cluster's templates filled in.
-absl::StatusOr<storage::v1::DeployOptions> FillIn(
-    const manager::BundleInput& bundle, const Target& target,
-    LocalStages& stages, std::ostream& warnings) {
-  storage::v1::Desired desired;
-  *desired.mutable_options() = bundle.options;
-  desired.set_bundle_name(bundle.bundle);
-  if (manager::NeedsTemplateContext(bundle.options)) {
-    std::optional<storage::v1::TemplateContext> context =
-        manager::MakeTemplateContext(target.cluster.cluster);
-    if (context.has_value()) {
-      *desired.mutable_template_context() = *std::move(context);
-    }
-  }
-  storage::v1::DeployOptions options = bundle.options;
+// Fills the cluster's templates into the options.
+absl::Status FillIn(const storage::v1::Desired& desired, LocalStages& stages,
+                    manager::RenderInput& input, std::ostream& warnings) {
   const absl::optional<render::v1::RenderRequest> request =
-      manager::ValuesRequest(desired, RandomSeed(), 0);
+      manager::ValuesRequest(desired, input.random_seed,
+                             input.now_unix_seconds);
   if (request.has_value()) {
     ASSIGN_OR_RETURN(const render::v1::RenderResponse response,
-                     stages.Render(*request), _ << "bundle " << bundle.bundle);
+                     stages.Render(*request),
+                     _ << "bundle " << desired.bundle_name());
     if (response.has_error()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "bundle ", bundle.bundle, ": ", response.error().message()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("bundle ", desired.bundle_name(), ": ",
+                       response.error().message()));
     }
-    options = manager::WithValues(options, response);
+    input.options = manager::WithValues(input.options, response);
   }
-  for (const core::v1::ValuesRef& ref : manager::AskedValues(options)) {
-    warnings << "warning: bundle " << Safe(bundle.bundle) << " takes values of "
+  for (const core::v1::ValuesRef& ref : manager::AskedValues(input.options)) {
+    warnings << "warning: bundle " << Safe(desired.bundle_name())
+             << " takes values of "
              << (ref.kind() == core::v1::ValuesRef::KIND_SECRET ? "Secret "
                                                                 : "ConfigMap ")
              << Safe(ref.namespace_()) << "/" << Safe(ref.name())
              << " from the cluster; it is rendered without them\n";
   }
-  return options;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<json>> RenderBundle(manager::BundleInput& bundle,
-                                               const Target& target,
-                                               LocalStages& stages,
-                                               std::ostream& warnings) {
-  manager::RenderInput input;
-  input.workspace = target.cluster.cluster.workspace();
-  input.bundle_name = bundle.bundle;
-  input.directory = bundle.directory;
-  for (auto& file : bundle.files) {
-    if (file.digest.empty()) {
-      input.files.push_back({file.name, std::move(file.bytes)});
-      continue;
-    }
-    ASSIGN_OR_RETURN(std::string bytes, stages.blobs().Get(file.digest));
-    input.files.push_back({file.name, std::move(bytes)});
+// Says what a manager would put in the place of something.
+void WarnOfStandIns(const std::string& bundle,
+                    const manager::BuiltManifest& built, bool knows_time,
+                    std::ostream& warnings) {
+  if (built.uses_random) {
+    warnings << "warning: bundle " << Safe(bundle)
+             << " draws random values; a manager draws others, from its own "
+                "key\n";
   }
-  std::sort(input.files.begin(), input.files.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
-  ASSIGN_OR_RETURN(input.options, FillIn(bundle, target, stages, warnings));
-  input.facts = target.facts;
-  input.random_seed = RandomSeed();
+  if (built.uses_now && !knows_time) {
+    warnings << "warning: bundle " << Safe(bundle)
+             << " asks for the time; a manager takes the commit's, and the "
+                "directory is in no Git repository, so it is 1970 here\n";
+  }
+}
+
+absl::StatusOr<std::vector<json>> RenderBundle(
+    const manager::BundleInput& bundle, const core::v1::ClusterFacts& facts,
+    LocalStages& stages, std::ostream& warnings) {
+  const std::string& name = bundle.desired.bundle_name();
+  manager::RenderInput input = manager::MakeDeploymentInput(
+      bundle.desired, bundle.revision, facts, RandomSeed());
+  RETURN_IF_ERROR(
+      manager::LoadFiles(stages.blobs(), bundle.revision, input))
+      << "bundle " << name;
+  RETURN_IF_ERROR(FillIn(bundle.desired, stages, input, warnings));
   manager::BundleRender render(std::move(input));
   while (absl::optional<render::v1::RenderRequest> request = render.Next()) {
     ASSIGN_OR_RETURN(render::v1::RenderResponse response,
-                     stages.Render(*request), _ << "bundle " << bundle.bundle);
+                     stages.Render(*request), _ << "bundle " << name);
     render.Answer(std::move(response));
   }
   manager::BuiltManifest built = render.Finish();
   if (!built.problems.empty()) return ProblemsError(built.problems);
   Warn(built.warnings, warnings);
+  WarnOfStandIns(name, built, bundle.desired.commit().time().seconds() != 0,
+                 warnings);
   std::vector<json> objects;
   for (const auto& entry : built.manifest.entries()) {
     // A namespace that is only to be there is not the user's object.
@@ -192,27 +220,14 @@ absl::StatusOr<std::vector<json>> RenderBundle(manager::BundleInput& bundle,
 
 // All objects of a tree, bundle after bundle.
 absl::StatusOr<std::vector<json>> RenderTree(manager::FileTree& tree,
-                                             const RenderOptions& options,
                                              const Target& target,
                                              LocalStages& stages,
                                              std::ostream& warnings) {
-  std::string name = options.repo_name;
-  if (name.empty()) {
-    std::error_code error;
-    fs::path path = fs::canonical(options.directory, error);
-    name = error ? "repository" : path.filename().string();
-  }
-  std::vector<const storage::v1::Document*> groups;
-  for (const auto& group : target.cluster.groups) groups.push_back(&group);
-  manager::TargetCluster cluster =
-      manager::MakeTargetCluster(target.cluster.cluster, groups);
-  for (const std::string& group : options.groups) {
-    cluster.groups.push_back({group, {}});
-  }
   manager::FetchedCharts charts;
   manager::RenderInputList list;
   for (int round = 0;; ++round) {
-    list = manager::ReadRenderInputs(tree, name, cluster, charts);
+    list = manager::ReadRenderInputs(tree, target.subject, stages.blobs(),
+                                     charts);
     if (!list.errors.empty() || list.needs.empty()) break;
     if (round == kMaxDownloadRounds) {
       return absl::FailedPreconditionError(
@@ -224,12 +239,13 @@ absl::StatusOr<std::vector<json>> RenderTree(manager::FileTree& tree,
   if (!list.errors.empty()) return ProblemsError(list.errors);
   for (const std::string& bundle : list.not_deployed) {
     warnings << "bundle " << Safe(bundle)
-             << " is kept from this cluster by doNotDeploy\n";
+             << " does not go to this cluster: no target means it, or one has "
+                "doNotDeploy\n";
   }
   std::vector<json> all;
-  for (manager::BundleInput& bundle : list.bundles) {
+  for (const manager::BundleInput& bundle : list.bundles) {
     ASSIGN_OR_RETURN(std::vector<json> objects,
-                     RenderBundle(bundle, target, stages, warnings));
+                     RenderBundle(bundle, target.facts, stages, warnings));
     for (json& object : objects) all.push_back(std::move(object));
   }
   return all;
@@ -244,7 +260,7 @@ absl::Status Render(const RenderOptions& options, std::ostream& out,
   ASSIGN_OR_RETURN(const Target target, ReadTarget(options));
   LocalStages stages;
   ASSIGN_OR_RETURN(const std::vector<json> objects,
-                   RenderTree(*tree, options, target, stages, warnings));
+                   RenderTree(*tree, target, stages, warnings));
   // Printed at once: an error in one bundle prints nothing.
   std::string text;
   if (options.format == Format::kJson) {
@@ -270,10 +286,10 @@ absl::Status Diff(const RenderOptions& options, std::ostream& out,
   // Warnings of what is past help nobody.
   std::ostream nowhere(nullptr);
   ASSIGN_OR_RETURN(const std::vector<json> before,
-                   RenderTree(*then, options, target, stages, nowhere),
+                   RenderTree(*then, target, stages, nowhere),
                    _ << "at " << options.against);
   ASSIGN_OR_RETURN(const std::vector<json> after,
-                   RenderTree(*now, options, target, stages, warnings));
+                   RenderTree(*now, target, stages, warnings));
   const std::vector<ObjectChange> changes = DiffObjects(before, after);
   switch (options.format) {
     case Format::kTable:

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `flotilla render` and `flotilla diff`: take a directory as a repository with
-// one target that matches, and make the objects that such a cluster would get,
-// with the code that the manager renders with (docs/adr, 0008). Need no
-// manager. Ownership marks are left out.
+// `flotilla render` and `flotilla diff`: take a directory as a repository and
+// make the objects that a cluster would get of it, with the code that the
+// manager renders with (docs/adr, 0008). Need no manager. Ownership marks are
+// left out. With the manager's documents and facts these are its bytes, but
+// for random values, which it draws from a key of its own, and for values that
+// lie in the cluster; a warning says where that is so.
 
 #ifndef FLOTILLA_TOOLS_CTL_RENDER_COMMAND_H_
 #define FLOTILLA_TOOLS_CTL_RENDER_COMMAND_H_
@@ -20,7 +22,10 @@ namespace flotilla::ctl {
 
 struct RenderOptions {
   std::string directory;
-  // Name of the GitRepo; empty means the directory's own name.
+  // A file with a GitRepo document, and GitRepoRestrictions and Policies if
+  // wanted; empty means a GitRepo with one target that matches.
+  std::string git_repo_file;
+  // Name of the GitRepo; empty means the file's, or else the directory's own.
   std::string repo_name;
   // The cluster: name, labels and groups, over what `cluster_file` says.
   std::map<std::string, std::string> labels;
