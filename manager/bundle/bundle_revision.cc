@@ -18,7 +18,7 @@
 #include "manager/documents/field_reader.h"
 #include "manager/documents/fleet_yaml.h"
 #include "manager/documents/policy.h"
-#include "manager/gitsync/file_tree.h"
+#include "manager/gitsync/tree_path.h"
 
 namespace flotilla::manager {
 namespace {

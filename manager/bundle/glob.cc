@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "manager/gitsync/tree_path.h"
 
 namespace flotilla::manager {
 namespace {
@@ -150,18 +151,12 @@ void IgnoreRules::AddFile(absl::string_view directory,
 }
 
 bool IgnoreRules::Ignores(absl::string_view path, bool is_directory) const {
-  const size_t slash = path.rfind('/');
-  const absl::string_view directory =
-      slash == absl::string_view::npos ? "" : path.substr(0, slash);
-  const absl::string_view name =
-      slash == absl::string_view::npos ? path : path.substr(slash + 1);
+  const absl::string_view directory = TreeParent(path);
+  const absl::string_view name = TreeName(path);
   return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
     if (rule.directories_only && !is_directory) return false;
-    const bool in_scope =
-        rule.directory.empty() || directory == rule.directory ||
-        (absl::StartsWith(directory, rule.directory) &&
-         directory[rule.directory.size()] == '/');
-    return in_scope && GlobMatches(rule.pattern, name);
+    return IsWithin(rule.directory, directory) &&
+           GlobMatches(rule.pattern, name);
   });
 }
 

@@ -16,25 +16,14 @@
 #include "absl/strings/string_view.h"
 #include "common/status/status_macros.h"
 #include "manager/gitsync/display_text.h"
+#include "manager/gitsync/tree_path.h"
 
 namespace flotilla::manager {
 namespace {
 
 // As Linux: more links on the way to one file are a loop.
 constexpr int kMaxLinks = 40;
-constexpr size_t kMaxPath = 4096;
 constexpr size_t kRecentDirectories = 64;
-
-std::string Join(absl::string_view directory, absl::string_view name) {
-  return directory.empty() ? std::string(name)
-                           : absl::StrCat(directory, "/", name);
-}
-
-absl::string_view Parent(absl::string_view path) {
-  const size_t slash = path.rfind('/');
-  return slash == absl::string_view::npos ? absl::string_view()
-                                          : path.substr(0, slash);
-}
 
 std::string Shown(absl::string_view path) { return ToDisplayText(path, 256); }
 
@@ -48,13 +37,6 @@ bool IsUsableName(absl::string_view name) {
   return !absl::StrContains(name, '/') && !absl::StrContains(name, '\\');
 }
 
-bool IsParentOrSame(absl::string_view parent, absl::string_view path) {
-  if (parent.empty()) return true;
-  return path == parent ||
-         (path.size() > parent.size() && path[parent.size()] == '/' &&
-          path.substr(0, parent.size()) == parent);
-}
-
 absl::Status NotFound(absl::string_view path) {
   return absl::NotFoundError(
       absl::StrCat("there is no \"", Shown(path), "\" in the tree"));
@@ -62,49 +44,7 @@ absl::Status NotFound(absl::string_view path) {
 
 }  // namespace
 
-absl::string_view TreeEntry::name() const {
-  const size_t slash = path.rfind('/');
-  const absl::string_view view(path);
-  return slash == std::string::npos ? view : view.substr(slash + 1);
-}
-
-absl::StatusOr<std::string> NormalizeTreePath(absl::string_view path) {
-  if (path.size() > kMaxPath) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "path \"", Shown(path), "\" is longer than ", kMaxPath, " bytes"));
-  }
-  if (!IsPlainText(path) || absl::StrContains(path, '\\')) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "path \"", Shown(path),
-        "\" holds a backslash, a control character or bytes that are not "
-        "UTF-8; use forward slashes and plain names"));
-  }
-  if (!path.empty() && path[0] == '/') {
-    return absl::InvalidArgumentError(
-        absl::StrCat("path \"", Shown(path),
-                     "\" is absolute; write it relative to the repository"));
-  }
-  std::vector<absl::string_view> parts;
-  for (const absl::string_view part : absl::StrSplit(path, '/')) {
-    if (part.empty() || part == ".") continue;
-    if (part != "..") {
-      parts.push_back(part);
-      continue;
-    }
-    if (parts.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("path \"", Shown(path), "\" leaves the repository"));
-    }
-    parts.pop_back();
-  }
-  return absl::StrJoin(parts, "/");
-}
-
-absl::StatusOr<std::string> JoinTreePath(absl::string_view directory,
-                                         absl::string_view path) {
-  if (!path.empty() && path[0] == '/') return NormalizeTreePath(path);
-  return NormalizeTreePath(Join(directory, path));
-}
+absl::string_view TreeEntry::name() const { return TreeName(path); }
 
 absl::StatusOr<const std::vector<FileTree::RawEntry>*>
 FileTree::CachedDirectory(const std::string& directory) {
@@ -150,7 +90,7 @@ absl::StatusOr<FileTree::Resolved> FileTree::Resolve(const std::string& path) {
             "symbolic link on the way to \"", Shown(path),
             "\" leaves the repository; a link may only lead to a file in it"));
       }
-      at = {std::string(Parent(at.path)), root};
+      at = {std::string(TreeParent(at.path)), root};
       continue;
     }
     if (at.raw.kind != RawEntry::Kind::kDirectory) return NotFound(path);
@@ -162,7 +102,7 @@ absl::StatusOr<FileTree::Resolved> FileTree::Resolve(const std::string& path) {
           return e.name < name;
         });
     if (found == entries->end() || found->name != part) return NotFound(path);
-    const std::string here = Join(at.path, part);
+    const std::string here = TreeChild(at.path, part);
     if (found->kind != RawEntry::Kind::kLink) {
       at = {here, *found};
       continue;
@@ -172,12 +112,12 @@ absl::StatusOr<FileTree::Resolved> FileTree::Resolve(const std::string& path) {
           "symbolic link \"", Shown(here), "\" leads in a circle"));
     }
     ASSIGN_OR_RETURN(const std::string target, ReadLink(here));
-    if (target.empty() || target.size() > kMaxPath || target[0] == '/') {
+    if (target.empty() || target.size() > kMaxTreePath || target[0] == '/') {
       return absl::InvalidArgumentError(absl::StrCat(
           "symbolic link \"", Shown(here), "\" leads to \"", Shown(target),
           "\", outside the repository; a link may only lead to a file in it"));
     }
-    if (todo.size() > kMaxPath) {
+    if (todo.size() > kMaxTreePath) {
       return absl::InvalidArgumentError(absl::StrCat(
           "symbolic link \"", Shown(here), "\" leads in a circle"));
     }
@@ -195,7 +135,7 @@ absl::StatusOr<TreeEntry> FileTree::ToEntry(const std::string& shown_path,
   RawEntry target = raw;
   *real = real_path;
   if (!real_path.empty() && !IsUsableName(raw.name)) {
-    entry.path = ToDisplayText(shown_path, kMaxPath);
+    entry.path = ToDisplayText(shown_path, kMaxTreePath);
     entry.kind = TreeEntry::Kind::kOther;
     entry.problem = absl::StrCat(
         "\"", Shown(shown_path),
@@ -270,8 +210,8 @@ absl::StatusOr<std::vector<TreeEntry>> FileTree::List(
   for (const RawEntry& raw : raws) {
     std::string real;
     ASSIGN_OR_RETURN(TreeEntry entry,
-                     ToEntry(Join(normal, raw.name),
-                             Join(resolved.path, raw.name), raw, &real));
+                     ToEntry(TreeChild(normal, raw.name),
+                             TreeChild(resolved.path, raw.name), raw, &real));
     out.push_back(std::move(entry));
   }
   return out;
@@ -313,15 +253,15 @@ absl::StatusOr<std::vector<TreeEntry>> FileTree::Walk(
       }
       std::string real;
       ASSIGN_OR_RETURN(TreeEntry entry,
-                       ToEntry(Join(at.shown, raw.name),
-                               Join(at.real, raw.name), raw, &real));
+                       ToEntry(TreeChild(at.shown, raw.name),
+                               TreeChild(at.real, raw.name), raw, &real));
       if (entry.kind == TreeEntry::Kind::kDirectory) {
         Pending next{entry.path, real, at.depth + 1, at.jumps};
         bool loops = false;
         if (raw.kind == RawEntry::Kind::kLink) {
-          loops = IsParentOrSame(real, at.real);
+          loops = IsWithin(real, at.real);
           for (const std::string& jump : at.jumps) {
-            loops = loops || IsParentOrSame(real, jump);
+            loops = loops || IsWithin(real, jump);
           }
           next.jumps.push_back(at.real);
         }

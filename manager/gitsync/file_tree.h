@@ -55,15 +55,6 @@ struct WalkLimits {
   int max_depth = 64;
 };
 
-// "./a//b/" becomes "a/b", "a/../b" becomes "b"; the root is "".
-// INVALID_ARGUMENT for an absolute path, one that leaves the root, and one
-// with a backslash or a control character.
-absl::StatusOr<std::string> NormalizeTreePath(absl::string_view path);
-
-// Joins and normalises: `path` is relative to `directory`.
-absl::StatusOr<std::string> JoinTreePath(absl::string_view directory,
-                                         absl::string_view path);
-
 // Thread-compatible.
 class FileTree {
  public:

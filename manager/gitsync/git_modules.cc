@@ -16,7 +16,7 @@
 #include "absl/strings/strip.h"
 #include "common/status/status_macros.h"
 #include "manager/gitsync/display_text.h"
-#include "manager/gitsync/file_tree.h"
+#include "manager/gitsync/tree_path.h"
 
 namespace flotilla::manager {
 namespace {
