@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -24,6 +25,7 @@ namespace {
 
 constexpr size_t kKeyBytes = 32;
 constexpr size_t kNonceBytes = 12;
+constexpr size_t kNoncePrefixBytes = kNonceBytes - sizeof(uint64_t);
 constexpr size_t kTagBytes = 16;
 constexpr char kVersion = 1;
 
@@ -113,24 +115,44 @@ void Must(bool ok) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SealedBox>> SealedBox::Create(
-    const std::string& key_file, Random& random) {
+    const std::string& key_file, Random& random,
+    const std::vector<std::string>& sealed) {
   absl::StatusOr<std::string> key = ReadKey(key_file);
   if (absl::IsNotFound(key.status())) {
+    for (const std::string& path : sealed) {
+      if (::access(path.c_str(), F_OK) != 0) continue;
+      return absl::FailedPreconditionError(absl::StrCat(
+          "key file ", key_file, " is missing, and ", path,
+          " was sealed with it: restore it from its backup (mode 0600). A new "
+          "key cannot open what is there; to begin anew, move it all away"));
+    }
     RETURN_IF_ERROR(WriteKey(key_file, random.Bytes(kKeyBytes)));
     key = ReadKey(key_file);
   }
   RETURN_IF_ERROR(key.status());
-  return absl::WrapUnique(new SealedBox(*std::move(key), random));
+  return absl::WrapUnique(new SealedBox(key_file, *std::move(key), random));
 }
 
-SealedBox::SealedBox(std::string key, Random& random)
-    : key_(std::move(key)), random_(random) {}
+SealedBox::SealedBox(std::string key_file, std::string key, Random& random)
+    : key_file_(std::move(key_file)),
+      nonce_prefix_(random.Bytes(kNoncePrefixBytes)), key_(std::move(key)) {
+  uint64_t first = 0;
+  std::memcpy(&first, random.Bytes(sizeof(first)).data(), sizeof(first));
+  next_nonce_ = first;
+}
 
 SealedBox::~SealedBox() { OPENSSL_cleanse(key_.data(), key_.size()); }
 
+std::string SealedBox::NextNonce() const {
+  const uint64_t count = next_nonce_.fetch_add(1, std::memory_order_relaxed);
+  std::string nonce = nonce_prefix_;
+  nonce.append(reinterpret_cast<const char*>(&count), sizeof(count));
+  return nonce;
+}
+
 std::string SealedBox::Seal(absl::string_view plain,
                             absl::string_view context) const {
-  const std::string nonce = random_.Bytes(kNonceBytes);
+  const std::string nonce = NextNonce();
   std::string sealed(1, kVersion);
   sealed += nonce;
   const size_t body = sealed.size();

@@ -6,14 +6,20 @@
 // places. Sealed form: version byte 1, nonce of 12 bytes, ciphertext, tag of
 // 16 bytes.
 //
+// Nonces are counted up from a random start, not drawn one by one: drawn ones
+// would be likely to meet after 2^32 of them, and a store seals that many.
+//
 // Whoever loses the key file loses what was sealed: back it up, apart from the
 // data.
 
 #ifndef FLOTILLA_COMMON_CRYPTO_SEALED_BOX_H_
 #define FLOTILLA_COMMON_CRYPTO_SEALED_BOX_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -27,9 +33,11 @@ namespace flotilla {
 class SealedBox {
  public:
   // Reads the key file, or makes it. PERMISSION_DENIED when others can read it;
-  // DATA_LOSS when it is not a key. `random` is not owned.
+  // DATA_LOSS when it is not a key; FAILED_PRECONDITION when there is none but
+  // one of the paths in `sealed` exists: a new key could not open that.
   static absl::StatusOr<std::unique_ptr<SealedBox>> Create(
-      const std::string& key_file, Random& random);
+      const std::string& key_file, Random& random,
+      const std::vector<std::string>& sealed = {});
 
   ~SealedBox();
   SealedBox(const SealedBox&) = delete;
@@ -42,14 +50,20 @@ class SealedBox {
   absl::StatusOr<std::string> Open(absl::string_view sealed,
                                    absl::string_view context) const;
 
- private:
-  SealedBox(std::string key, Random& random);
+  const std::string& key_file() const { return key_file_; }
 
-  // Constant after construction; wiped at the end.
+ private:
+  SealedBox(std::string key_file, std::string key, Random& random);
+
+  std::string NextNonce() const;
+
+  // Constant after construction.
+  const std::string key_file_;
+  const std::string nonce_prefix_;
+  // Wiped at the end.
   std::string key_;
 
-  // Collaborators. Not owned.
-  Random& random_;
+  mutable std::atomic<uint64_t> next_nonce_;
 };
 
 }  // namespace flotilla

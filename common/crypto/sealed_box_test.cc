@@ -3,6 +3,7 @@
 #include "common/crypto/sealed_box.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <memory>
@@ -19,6 +20,7 @@
 namespace flotilla {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -110,6 +112,23 @@ TEST_F(SealedBoxTest, RefusesAKeyFileOfTheWrongSizeAndKeepsIt) {
   std::string kept;
   std::ifstream(Path("key")) >> kept;
   EXPECT_EQ(kept, "short");
+}
+
+TEST_F(SealedBoxTest, MakesNoNewKeyBesideWhatAnOldOneSealed) {
+  std::ofstream(Path("data")) << "sealed";
+
+  EXPECT_THAT(SealedBox::Create(Path("key"), random_,
+                                {Path("absent"), Path("data")})
+                  .status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr(Path("key")), HasSubstr(Path("data")),
+                             HasSubstr("backup"))));
+  EXPECT_NE(::access(Path("key").c_str(), F_OK), 0);
+  EXPECT_THAT(
+      SealedBox::Create(Path("key"), random_, {Path("absent")}).status(),
+      IsOk());
+  EXPECT_THAT(SealedBox::Create(Path("key"), random_, {Path("data")}).status(),
+              IsOk());
 }
 
 TEST_F(SealedBoxTest, SaysWhichFileItCannotMake) {
