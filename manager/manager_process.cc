@@ -357,10 +357,15 @@ absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
   auto parts = std::make_unique<Parts>(world);
   const std::string& dir = options.data_dir;
   RETURN_IF_ERROR(MakeDirectory(dir));
-  // First: it holds off a second manager on the same directory.
-  ASSIGN_OR_RETURN(parts->store, SqliteStore::Open(world.loop, world.random,
-                                                   dir + "/store.db"));
-  ASSIGN_OR_RETURN(parts->box, SealedBox::Create(dir + "/key", world.random));
+  ASSIGN_OR_RETURN(
+      parts->box,
+      SealedBox::Create(dir + "/key", world.random,
+                        {dir + "/store.db", dir + "/ca", dir + "/blobs"}));
+  // First of what is written to: it holds off a second manager on the same
+  // directory.
+  ASSIGN_OR_RETURN(parts->store,
+                   SqliteStore::Open(world.loop, world.random, *parts->box,
+                                     dir + "/store.db"));
   ASSIGN_OR_RETURN(parts->random_key,
                    LoadRandomKey(dir + "/random-key", world.random));
   ASSIGN_OR_RETURN(parts->status, StatusDatabase::Open(dir + "/status.db"));

@@ -21,7 +21,8 @@
 namespace flotilla::manager {
 
 // Of the values' form. A store with a newer one is refused (decisions.md 21).
-inline constexpr int kSchemaVersion = 1;
+// 1: values in the clear. 2: values sealed.
+inline constexpr int kSchemaVersion = 2;
 
 // What the builders return for a part that is refused. A Range over it finds
 // nothing.

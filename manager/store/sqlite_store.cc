@@ -2,12 +2,7 @@
 
 #include "manager/store/sqlite_store.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,39 +10,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "common/status/status_macros.h"
-#include "manager/store/records.h"
+#include "manager/store/sqlite_schema.h"
 
 namespace flotilla::manager {
 namespace {
 
 // Calls in one round: bounds how long the first of them waits for the last.
 constexpr size_t kMaxRound = 512;
-
-constexpr char kCreateTables[] = R"sql(
-CREATE TABLE IF NOT EXISTS meta(
-  key TEXT PRIMARY KEY,
-  value TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS kv(
-  key BLOB PRIMARY KEY,
-  value BLOB NOT NULL,
-  mod_revision INTEGER NOT NULL,
-  create_revision INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS change_log(
-  revision INTEGER NOT NULL,
-  key BLOB NOT NULL,
-  deleted INTEGER NOT NULL,
-  value BLOB NOT NULL,
-  create_revision INTEGER NOT NULL,
-  PRIMARY KEY(revision, key)
-) WITHOUT ROWID;
-)sql";
 
 // The least string above all that begin with `prefix`; "" when there is none.
 std::string PrefixEnd(std::string prefix) {
@@ -67,92 +40,11 @@ absl::Status ToStoreError(const absl::Status& status) {
   return absl::UnavailableError(status.message());
 }
 
-absl::StatusOr<std::string> ReadMeta(Database& db, absl::string_view key,
-                                     absl::string_view otherwise) {
-  std::string value(otherwise);
-  RETURN_IF_ERROR(db.Query(
-      "SELECT value FROM meta WHERE key = ?",
-      [&value](const Row& row) { value = row.Blob(0); }, SqlText{key}));
-  return value;
-}
-
-absl::StatusOr<int64_t> ReadMetaInt(Database& db, absl::string_view key) {
-  ASSIGN_OR_RETURN(const std::string text, ReadMeta(db, key, "0"));
-  int64_t value = 0;
-  if (!absl::SimpleAtoi(text, &value) || value < 0) {
-    return absl::DataLossError(absl::StrCat(
-        "store ", db.path(), " is damaged: \"", key, "\" is not a number"));
-  }
-  return value;
-}
-
-absl::Status WriteMeta(Database& db, absl::string_view key,
-                       absl::string_view value) {
-  return db.Run(
-      "INSERT INTO meta(key, value) VALUES(?, ?) "
-      "ON CONFLICT(key) DO UPDATE SET value = excluded.value",
-      SqlText{key}, SqlText{value});
-}
-
-// A copy of the whole store, for who must go back.
-absl::Status CopyTo(Database& db, const std::string& copy) {
-  // Left by an earlier try that did not come to its end.
-  if (unlink(copy.c_str()) != 0 && errno != ENOENT) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("removing ", copy));
-  }
-  RETURN_IF_ERROR(db.Run("VACUUM INTO ?", SqlText{copy}));
-  if (chmod(copy.c_str(), 0600) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("protecting ", copy));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Prepare(Database& db, Random& random, int wanted,
-                     const std::vector<std::string>& migrations) {
-  int tables = 0;
-  bool has_meta = false;
-  RETURN_IF_ERROR(
-      db.Query("SELECT name FROM sqlite_master WHERE type = 'table'",
-               [&](const Row& row) {
-                 ++tables;
-                 has_meta = has_meta || row.Blob(0) == "meta";
-               }));
-  if (tables > 0 && !has_meta) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(db.path(), " is a database of something else; choose "
-                                "another data directory"));
-  }
-  if (tables == 0) {
-    return db.Transaction([&]() -> absl::Status {
-      RETURN_IF_ERROR(db.Execute(kCreateTables));
-      RETURN_IF_ERROR(WriteMeta(db, "store_id", random.Uuid()));
-      return WriteMeta(db, "schema_version", absl::StrCat(wanted));
-    });
-  }
-  ASSIGN_OR_RETURN(const int64_t found, ReadMetaInt(db, "schema_version"));
-  if (found > wanted) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "store ", db.path(),
-        " was written by a newer Flotilla (schema version ", found,
-        "; this one understands up to ", wanted,
-        "): run that version, or restore a copy from before the upgrade"));
-  }
-  if (found == wanted) return absl::OkStatus();
-  if (found < 1 ||
-      static_cast<size_t>(wanted - 1) > migrations.size()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("store ", db.path(), " has schema version ", found,
-                     ", which this Flotilla cannot migrate to ", wanted));
-  }
-  RETURN_IF_ERROR(CopyTo(db, absl::StrCat(db.path(), ".v", found)));
-  return db.Transaction([&]() -> absl::Status {
-    for (int64_t version = found; version < wanted; ++version) {
-      RETURN_IF_ERROR(
-          db.Execute(migrations[static_cast<size_t>(version - 1)]))
-          << "migrating from schema version " << version;
-    }
-    return WriteMeta(db, "schema_version", absl::StrCat(wanted));
-  });
+// Of what lies in the tables; as it lies there when it cannot be opened.
+std::string OpenValue(const SealedBox& box, absl::string_view key,
+                      std::string value) {
+  absl::StatusOr<std::string> plain = box.Open(value, key);
+  return plain.ok() ? *std::move(plain) : std::move(value);
 }
 
 }  // namespace
@@ -180,12 +72,11 @@ struct SqliteStore::Job {
 };
 
 absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(
-    Loop& loop, Random& random, const std::string& path,
+    Loop& loop, Random& random, const SealedBox& box, const std::string& path,
     const Options& options) {
-  const int wanted =
-      options.schema_version == 0 ? kSchemaVersion : options.schema_version;
   ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open(path));
-  RETURN_IF_ERROR(Prepare(*db, random, wanted, options.migrations));
+  RETURN_IF_ERROR(
+      PrepareSqliteSchema(*db, random, box, options.more_migrations));
   ASSIGN_OR_RETURN(std::string store_id, ReadMeta(*db, "store_id", ""));
   if (store_id.empty()) {
     return absl::DataLossError(
@@ -194,16 +85,18 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(
   ASSIGN_OR_RETURN(const int64_t revision, ReadMetaInt(*db, "revision"));
   ASSIGN_OR_RETURN(const int64_t compacted, ReadMetaInt(*db, "compacted"));
   return std::unique_ptr<SqliteStore>(new SqliteStore(
-      loop, std::move(db), std::move(store_id), revision, compacted,
+      loop, box, std::move(db), std::move(store_id), revision, compacted,
       std::max<int64_t>(1, options.kept_revisions)));
 }
 
-SqliteStore::SqliteStore(Loop& loop, std::unique_ptr<Database> db,
-                         std::string store_id, int64_t revision,
-                         int64_t compacted, int64_t kept_revisions)
+SqliteStore::SqliteStore(Loop& loop, const SealedBox& box,
+                         std::unique_ptr<Database> db, std::string store_id,
+                         int64_t revision, int64_t compacted,
+                         int64_t kept_revisions)
     : Store(loop), store_id_(std::move(store_id)),
-      kept_revisions_(kept_revisions), db_(std::move(db)), revision_(revision),
-      compacted_(compacted), writer_([this] { RunJobs(); }) {}
+      kept_revisions_(kept_revisions), box_(box), db_(std::move(db)),
+      revision_(revision), compacted_(compacted),
+      writer_([this] { RunJobs(); }) {}
 
 SqliteStore::~SqliteStore() {
   {
@@ -336,24 +229,26 @@ absl::Status SqliteStore::RunTxn(Job& job) {
         [&created](const Row& row) { created = row.Int(0); }, op.key));
     WatchEvent event;
     event.deleted = op.kind == Op::Kind::kDelete;
+    std::string sealed;
     if (event.deleted) {
       if (created == 0) continue;
       RETURN_IF_ERROR(db_->Run("DELETE FROM kv WHERE key = ?", op.key));
       event.kv = {std::move(op.key), "", batch.revision, created};
     } else {
       if (created == 0) created = batch.revision;
+      sealed = box_.Seal(op.value, op.key);
       event.kv = {std::move(op.key), std::move(op.value), batch.revision,
                   created};
       RETURN_IF_ERROR(db_->Run(
           "INSERT INTO kv(key, value, mod_revision, create_revision) "
           "VALUES(?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET "
           "value = excluded.value, mod_revision = excluded.mod_revision",
-          event.kv.key, event.kv.value, batch.revision, created));
+          event.kv.key, sealed, batch.revision, created));
     }
     RETURN_IF_ERROR(db_->Run(
         "INSERT INTO change_log(revision, key, deleted, value, "
         "create_revision) VALUES(?, ?, ?, ?, ?)",
-        batch.revision, event.kv.key, event.deleted ? 1 : 0, event.kv.value,
+        batch.revision, event.kv.key, event.deleted ? 1 : 0, sealed,
         created));
     batch.events.push_back(std::move(event));
   }
@@ -368,9 +263,11 @@ absl::Status SqliteStore::RunTxn(Job& job) {
 absl::Status SqliteStore::RunRange(Job& job) {
   job.range = RangeResult();
   job.range.revision = revision_;
-  const auto add = [&job](const Row& row) {
+  const auto add = [this, &job](const Row& row) {
+    std::string key = row.Blob(0);
+    std::string value = OpenValue(box_, key, row.Blob(1));
     job.range.kvs.push_back(
-        {row.Blob(0), row.Blob(1), row.Int(2), row.Int(3)});
+        {std::move(key), std::move(value), row.Int(2), row.Int(3)});
   };
   const std::string end = PrefixEnd(job.prefix);
   if (end.empty()) {
@@ -395,7 +292,7 @@ absl::Status SqliteStore::RunWatch(Job& job) {
       "SELECT revision, key, deleted, value, create_revision FROM change_log "
       "WHERE revision > ? AND key >= ? AND (? OR key < ?) "
       "ORDER BY revision, key",
-      [&job](const Row& row) {
+      [this, &job](const Row& row) {
         const int64_t revision = row.Int(0);
         if (job.backlog.empty() || job.backlog.back().revision != revision) {
           job.backlog.emplace_back();
@@ -403,7 +300,10 @@ absl::Status SqliteStore::RunWatch(Job& job) {
         }
         WatchEvent event;
         event.deleted = row.Int(2) != 0;
-        event.kv = {row.Blob(1), row.Blob(3), revision, row.Int(4)};
+        event.kv = {row.Blob(1), "", revision, row.Int(4)};
+        if (!event.deleted) {
+          event.kv.value = OpenValue(box_, event.kv.key, row.Blob(3));
+        }
         job.backlog.back().events.push_back(std::move(event));
       },
       job.after_revision, job.prefix, end.empty() ? 1 : 0, end);

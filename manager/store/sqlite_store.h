@@ -5,6 +5,12 @@
 // round go into one SQLite transaction and one fsync; then their completions
 // and watch batches are posted to the loop in order.
 //
+// Values are sealed on disk, every one: what may hold a secret (helm.values,
+// credentials, what a user typed) is in most families, and a list of these
+// would be forgotten by the next. Keys are not. A value that cannot be opened
+// is delivered as it lies there: no record can be parsed from it, so that it is
+// no more taken for absent than any other damaged record.
+//
 // A disk error fails every transaction of that round, and nothing of it is
 // written. The last `kept_revisions` revisions can be watched from.
 
@@ -22,6 +28,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "common/crypto/sealed_box.h"
 #include "common/env/random.h"
 #include "common/event/loop.h"
 #include "common/sqlite/database.h"
@@ -36,22 +43,23 @@ class SqliteStore : public Store {
   struct Options {
     // Revisions that a watch may begin from.
     int64_t kept_revisions = 10'000;
-    // Version of the records' form, and the statements that lead from version
-    // i + 1 to i + 2 for each i. Tests set them.
-    int schema_version = 0;  // 0: kSchemaVersion of records.h.
-    std::vector<std::string> migrations;
+    // Statements that lead on from kSchemaVersion, each to the next version.
+    // Tests set them.
+    std::vector<std::string> more_migrations;
   };
 
   // Opens or creates the store in the file `path`. Blocks. An older store is
   // copied to "<path>.v<version>" and then migrated. FAILED_PRECONDITION with
-  // a sentence for a newer one, one that another process holds, and a file
-  // that is no store.
+  // a sentence for a newer one, one that another process holds, one that was
+  // sealed with another key, and a file that is no store. `box` must outlive
+  // the store.
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(
-      Loop& loop, Random& random, const std::string& path,
-      const Options& options);
+      Loop& loop, Random& random, const SealedBox& box,
+      const std::string& path, const Options& options);
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(
-      Loop& loop, Random& random, const std::string& path) {
-    return Open(loop, random, path, Options());
+      Loop& loop, Random& random, const SealedBox& box,
+      const std::string& path) {
+    return Open(loop, random, box, path, Options());
   }
   // Waits for the round that is under way; what is queued behind it is
   // dropped.
@@ -70,8 +78,9 @@ class SqliteStore : public Store {
  private:
   struct Job;
 
-  SqliteStore(Loop& loop, std::unique_ptr<Database> db, std::string store_id,
-              int64_t revision, int64_t compacted, int64_t kept_revisions);
+  SqliteStore(Loop& loop, const SealedBox& box, std::unique_ptr<Database> db,
+              std::string store_id, int64_t revision, int64_t compacted,
+              int64_t kept_revisions);
 
   // On the writer thread.
   void RunJobs();
@@ -92,6 +101,9 @@ class SqliteStore : public Store {
   // Constant after construction.
   const std::string store_id_;
   const int64_t kept_revisions_;
+
+  // Collaborators. Not owned.
+  const SealedBox& box_;
 
   // Writer thread state.
   const std::unique_ptr<Database> db_;

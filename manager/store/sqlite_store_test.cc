@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,15 +17,19 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "common/crypto/sealed_box.h"
 #include "common/env/random.h"
 #include "common/event/loop.h"
 #include "common/event/real_loop.h"
 #include "common/sqlite/database.h"
 #include "common/status/status_matchers.h"
+#include "flotilla/storage/v1/storage.pb.h"
+#include "manager/store/records.h"
 #include "manager/store/store.h"
 #include "manager/store/store_contract.h"
 
@@ -31,7 +38,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 // Counts instead of choosing.
 class CountingRandom : public Random {
@@ -45,13 +54,21 @@ class CountingRandom : public Random {
   uint64_t count_ = 0;
 };
 
+std::string ReadFile(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
 std::unique_ptr<Store> OpenForContract(Loop& loop,
                                        const std::string& directory) {
   static CountingRandom* const random = new CountingRandom;
+  static SealedBox* const box =
+      SealedBox::Create(::testing::TempDir() + "/contract-key", *random)
+          ->release();
   fs::create_directories(directory);
   SqliteStore::Options options;
   options.kept_revisions = 20;
-  auto store = SqliteStore::Open(loop, *random, directory + "/store.db",
+  auto store = SqliteStore::Open(loop, *random, *box, directory + "/store.db",
                                  options);
   EXPECT_THAT(store, IsOk());
   return store.ok() ? *std::move(store) : nullptr;
@@ -71,11 +88,37 @@ class SqliteStoreTest : public ::testing::Test {
         path_(directory_ + "/store.db") {
     fs::remove_all(directory_);
     fs::create_directories(directory_);
+    box_ = *SealedBox::Create(directory_ + "/key", random_);
   }
 
   absl::StatusOr<std::unique_ptr<SqliteStore>> Open(
       SqliteStore::Options options = {}) {
-    return SqliteStore::Open(loop_, random_, path_, options);
+    return SqliteStore::Open(loop_, random_, *box_, path_, options);
+  }
+
+  // Every key with its value.
+  std::map<std::string, std::string> All(SqliteStore& store) {
+    std::map<std::string, std::string> all;
+    store.Range("/", [&](absl::StatusOr<RangeResult> result) {
+      EXPECT_THAT(result, IsOk());
+      for (const KeyValue& kv : result->kvs) all[kv.key] = kv.value;
+      loop_.Stop();
+    });
+    loop_.RunUntilStopped();
+    return all;
+  }
+
+  // Names of files of the store, copies aside, that hold `text`.
+  std::vector<std::string> FilesWith(const std::string& text) {
+    std::vector<std::string> found;
+    for (const auto& entry : fs::directory_iterator(directory_)) {
+      const std::string name = entry.path().filename();
+      if (absl::StrContains(name, ".v")) continue;
+      if (absl::StrContains(ReadFile(entry.path()), text)) {
+        found.push_back(name);
+      }
+    }
+    return found;
   }
 
   absl::StatusOr<int64_t> Put(SqliteStore& store, const std::string& key,
@@ -94,6 +137,7 @@ class SqliteStoreTest : public ::testing::Test {
   CountingRandom random_;
   const std::string directory_;
   const std::string path_;
+  std::unique_ptr<SealedBox> box_;
 };
 
 TEST_F(SqliteStoreTest, OnlyTheOwnerMayReadTheFile) {
@@ -103,16 +147,146 @@ TEST_F(SqliteStoreTest, OnlyTheOwnerMayReadTheFile) {
   EXPECT_EQ(st.st_mode & 0777, 0600u);
 }
 
+TEST_F(SqliteStoreTest, NoFileHoldsAValueInTheClear) {
+  {
+    auto store = Open();
+    ASSERT_THAT(store, IsOk());
+    ASSERT_THAT(Put(**store, "/a", "canary-1"), IsOk());
+    EXPECT_EQ(FilesWith("canary"), std::vector<std::string>{});
+    ASSERT_THAT(Put(**store, "/a", "canary-2"), IsOk());
+    EXPECT_EQ(FilesWith("canary"), std::vector<std::string>{});
+  }
+  EXPECT_EQ(FilesWith("canary"), std::vector<std::string>{});
+  // The search does find what is there.
+  EXPECT_EQ(FilesWith("schema_version"),
+            std::vector<std::string>{"store.db"});
+}
+
+TEST_F(SqliteStoreTest, AnotherKeyIsRefusedWithASentence) {
+  {
+    auto store = Open();
+    ASSERT_THAT(store, IsOk());
+    ASSERT_THAT(Put(**store, "/a", "1"), IsOk());
+  }
+  auto other = SealedBox::Create(directory_ + "/other-key", random_);
+  ASSERT_THAT(other, IsOk());
+
+  EXPECT_THAT(SqliteStore::Open(loop_, random_, **other, path_).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr(path_), HasSubstr("/other-key"),
+                             HasSubstr("backup"))));
+
+  auto store = Open();
+  ASSERT_THAT(store, IsOk());
+  EXPECT_THAT(All(**store), ElementsAre(Pair("/a", "1")));
+}
+
+TEST_F(SqliteStoreTest, AValueThatCannotBeOpenedIsNotTakenForAbsent) {
+  {
+    auto store = Open();
+    ASSERT_THAT(store, IsOk());
+    ASSERT_THAT(Put(**store, "/a", "1"), IsOk());
+    ASSERT_THAT(Put(**store, "/b", "2"), IsOk());
+  }
+  {
+    auto db = Database::Open(path_);
+    ASSERT_THAT(db, IsOk());
+    // Also a value that was sealed for another key.
+    ASSERT_THAT((*db)->Execute("UPDATE kv SET value = (SELECT value FROM kv "
+                               "WHERE key = x'2f62') WHERE key = x'2f61'"),
+                IsOk());
+  }
+
+  auto store = Open();
+  ASSERT_THAT(store, IsOk());
+  const auto all = All(**store);
+  EXPECT_EQ(all.at("/b"), "2");
+  EXPECT_THAT(ParseRecord<storage::v1::Source>("/a", all.at("/a")).status(),
+              StatusIs(absl::StatusCode::kDataLoss));
+}
+
 TEST_F(SqliteStoreTest, ANewerStoreIsRefusedWithASentence) {
   SqliteStore::Options newer;
-  newer.schema_version = 7;
+  newer.more_migrations = {"", ""};
   ASSERT_THAT(Open(newer), IsOk());
-  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
-                               AllOf(HasSubstr("newer Flotilla"),
-                                     HasSubstr("schema version 7"),
-                                     HasSubstr(path_))));
+  EXPECT_THAT(
+      Open(),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               AllOf(HasSubstr("newer Flotilla"),
+                     HasSubstr(absl::StrCat("version ", kSchemaVersion + 2)),
+                     HasSubstr(path_))));
   // It was not touched.
   EXPECT_THAT(Open(newer), IsOk());
+}
+
+TEST_F(SqliteStoreTest, TheFirstVersionIsCopiedThenSealed) {
+  {
+    auto db = Database::Open(path_);
+    ASSERT_THAT(db, IsOk());
+    ASSERT_THAT((*db)->Execute(ReadFile("manager/store/testdata/store_v1.sql")),
+                IsOk());
+  }
+  ASSERT_EQ(FilesWith("canary"), std::vector<std::string>{"store.db"});
+
+  auto store = Open();
+
+  ASSERT_THAT(store, IsOk());
+  EXPECT_EQ((*store)->store_id(), "11111111-2222-4333-8444-555555555555");
+  const auto all = All(**store);
+  EXPECT_EQ(all.size(), 602u);
+  EXPECT_EQ(all.at("/document/w/GitRepo/a"), "canary-document");
+  EXPECT_EQ(all.at("/source/w/a"), "canary-source");
+  EXPECT_EQ(all.at("/desired/c/0600"), "canary-600");
+  EXPECT_EQ(FilesWith("canary"), std::vector<std::string>{});
+  // Revisions go on, and a watch from before is told to read anew.
+  EXPECT_THAT(Put(**store, "/b", "1"), IsOkAndHolds(606));
+  bool lost = false;
+  const auto watch = (*store)->Watch(
+      "/", 600, [](const WatchBatch&) { FAIL(); },
+      [&](absl::Status status) {
+        lost = absl::IsOutOfRange(status);
+        loop_.Stop();
+      });
+  loop_.RunUntilStopped();
+  EXPECT_TRUE(lost);
+  // For who must go back.
+  struct stat st = {};
+  ASSERT_EQ(stat((path_ + ".v1").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0600u);
+  auto copy = Database::Open(path_ + ".v1");
+  ASSERT_THAT(copy, IsOk());
+  std::string value;
+  EXPECT_THAT((*copy)->Query("SELECT value FROM kv WHERE key = ?",
+                             [&](const Row& row) { value = row.Blob(0); },
+                             "/source/w/a"),
+              IsOk());
+  EXPECT_EQ(value, "canary-source");
+}
+
+TEST_F(SqliteStoreTest, RewritesTheFileWhenAnEarlierTryDidNotComeToIt) {
+  ASSERT_THAT(Open(), IsOk());
+  {
+    auto db = Database::Open(path_);
+    ASSERT_THAT(db, IsOk());
+    ASSERT_THAT((*db)->Execute("PRAGMA secure_delete = OFF; CREATE TABLE "
+                               "t(x); INSERT INTO t VALUES('canary'); DELETE "
+                               "FROM t; INSERT INTO meta "
+                               "VALUES('rewrite_due', '1')"),
+                IsOk());
+  }
+  ASSERT_EQ(FilesWith("canary"), std::vector<std::string>{"store.db"});
+
+  ASSERT_THAT(Open(), IsOk());
+
+  EXPECT_EQ(FilesWith("canary"), std::vector<std::string>{});
+  auto db = Database::Open(path_);
+  ASSERT_THAT(db, IsOk());
+  int64_t due = -1;
+  EXPECT_THAT((*db)->Query("SELECT COUNT(*) FROM meta WHERE key = ?",
+                           [&](const Row& row) { due = row.Int(0); },
+                           SqlText{"rewrite_due"}),
+              IsOk());
+  EXPECT_EQ(due, 0);
 }
 
 TEST_F(SqliteStoreTest, AnOlderStoreIsCopiedThenMigrated) {
@@ -122,30 +296,32 @@ TEST_F(SqliteStoreTest, AnOlderStoreIsCopiedThenMigrated) {
     ASSERT_THAT(store, IsOk());
     id = (*store)->store_id();
     ASSERT_THAT(Put(**store, "/a", "old"), IsOk());
+    ASSERT_THAT(Put(**store, "/b", "old"), IsOk());
   }
   SqliteStore::Options newer;
-  newer.schema_version = 3;
-  newer.migrations = {"UPDATE kv SET value = value || x'32'",
-                      "UPDATE kv SET value = value || x'33'"};
+  newer.more_migrations = {"DELETE FROM kv WHERE key = x'2f61'",
+                           "UPDATE kv SET create_revision = 7"};
   {
     auto store = Open(newer);
     ASSERT_THAT(store, IsOk());
     EXPECT_EQ((*store)->store_id(), id);
-    std::string value;
     (*store)->Range("/", [&](absl::StatusOr<RangeResult> result) {
-      value = result->kvs.at(0).value;
+      ASSERT_EQ(result->kvs.size(), 1u);
+      EXPECT_EQ(result->kvs[0].key, "/b");
+      EXPECT_EQ(result->kvs[0].value, "old");
+      EXPECT_EQ(result->kvs[0].create_revision, 7);
       loop_.Stop();
     });
     loop_.RunUntilStopped();
-    EXPECT_EQ(value, "old23");
   }
-  auto copy = Database::Open(path_ + ".v1");
+  auto copy =
+      Database::Open(absl::StrCat(path_, ".v", kSchemaVersion));
   ASSERT_THAT(copy, IsOk());
-  std::string value;
-  EXPECT_THAT((*copy)->Query("SELECT value FROM kv",
-                             [&](const Row& row) { value = row.Blob(0); }),
+  int64_t rows = 0;
+  EXPECT_THAT((*copy)->Query("SELECT COUNT(*) FROM kv",
+                             [&](const Row& row) { rows = row.Int(0); }),
               IsOk());
-  EXPECT_EQ(value, "old");
+  EXPECT_EQ(rows, 2);
 }
 
 TEST_F(SqliteStoreTest, AMigrationThatFailsChangesNothing) {
@@ -155,17 +331,13 @@ TEST_F(SqliteStoreTest, AMigrationThatFailsChangesNothing) {
     ASSERT_THAT(Put(**store, "/a", "old"), IsOk());
   }
   SqliteStore::Options newer;
-  newer.schema_version = 3;
-  newer.migrations = {"UPDATE kv SET value = x'32'", "no such statement"};
-  EXPECT_THAT(Open(newer).status().message(),
-              HasSubstr("schema version 2"));
+  newer.more_migrations = {"DELETE FROM kv", "no such statement"};
+  EXPECT_THAT(
+      Open(newer).status().message(),
+      HasSubstr(absl::StrCat("schema version ", kSchemaVersion + 1)));
   auto store = Open();
   ASSERT_THAT(store, IsOk());
-  (*store)->Range("/", [&](absl::StatusOr<RangeResult> result) {
-    EXPECT_EQ(result->kvs.at(0).value, "old");
-    loop_.Stop();
-  });
-  loop_.RunUntilStopped();
+  EXPECT_THAT(All(**store), ElementsAre(Pair("/a", "old")));
 }
 
 TEST_F(SqliteStoreTest, ADatabaseOfSomethingElseIsRefused) {

@@ -75,7 +75,8 @@ class Bench {
     base_ = name;
     MakeRepository();
     box_ = OrDie(SealedBox::Create(base_ + "/key", random_));
-    store_ = OrDie(SqliteStore::Open(loop_, random_, base_ + "/store.db"));
+    store_ =
+        OrDie(SqliteStore::Open(loop_, random_, *box_, base_ + "/store.db"));
     blobs_ = OrDie(DirectoryBlobStore::Open(base_ + "/blobs", *box_));
     git_ = OrDie(
         Libgit2Repository::Create(workers_, clock_, random_, base_ + "/git"));
