@@ -35,30 +35,32 @@
 
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
+#include "flotilla/core/v1/core.pb.h"
+#include "flotilla/storage/v1/storage.pb.h"
 #include "common/blob/blob_store.h"
 #include "common/env/random.h"
 #include "common/event/loop.h"
 #include "common/event/worker_pool.h"
-#include "flotilla/core/v1/core.pb.h"
-#include "flotilla/storage/v1/storage.pb.h"
+#include "manager/bundle/build_limits.h"
 #include "manager/bundle/bundle_builder.h"
-#include "manager/bundle/chart_needs.h"
+#include "manager/bundle/bundle_mirror.h"
+#include "manager/bundle/bundle_plan.h"
+#include "manager/bundle/chart_round.h"
+#include "manager/bundle/name_claims.h"
+#include "manager/bundle/source_build.h"
 #include "manager/charts/chart_credentials.h"
 #include "manager/charts/chart_fetcher.h"
-#include "manager/documents/policy.h"
 #include "manager/gitsync/git_repository.h"
 #include "manager/store/store.h"
 #include "manager/store/typed_mirror.h"
@@ -97,46 +99,27 @@ class BundleController {
   // Key of the document: that of a GitRepo, a Bundle or a HelmOp.
   using SourceKeyText = std::string;
 
-  // What a worker made.
-  struct Built {
-    struct Bundle {
-      std::string name;
-      std::string directory;
-      // Empty once it is sealed.
-      storage::v1::BundleRevision revision;
-      std::vector<ChartNeed> needs;
-      // The revision's bytes and their SHA-256 in hex.
-      std::string bytes;
-      std::string digest;
-    };
-    std::vector<Bundle> bundles;
-    std::vector<core::v1::Problem> errors;
-    std::vector<core::v1::Problem> warnings;
-    BundleCache cache;
-    size_t read_directories = 0;
-    // An error has to do with the disk or the network, not with what was
-    // built.
-    bool try_again = false;
+  // A record that a build is made from.
+  struct Input {
+    // Of a Source or a ChartSource; empty for a Bundle document.
+    std::string key;
+    int64_t revision = 0;
+    // As SourceState::built_for.
+    std::string built_for;
   };
   struct Finished {
     SourceKeyText source;
-    std::string built_for;
     int64_t document_revision = 0;
-    // Of a Source or a ChartSource; empty for a Bundle document.
-    std::string input_key;
-    int64_t input_revision = 0;
+    Input input;
     // SourceState::epoch when it began.
     int64_t epoch = 0;
     core::v1::Commit commit;
-    Built built;
+    SourceBuild build;
   };
-  // The downloads of one build.
-  struct ChartRound {
+  // A build that waits for its charts.
+  struct Downloads {
     Finished finished;
-    // Needs that are one request.
-    std::vector<std::vector<ChartNeed>> needs;
-    size_t waiting = 0;
-    FetchedCharts fetched;
+    ChartRound round;
   };
 
   struct SourceState {
@@ -146,52 +129,18 @@ class BundleController {
     // Rises when something else than these asks for a new build.
     int64_t epoch = 0;
     BundleCache cache;
-    // Names that another source has.
-    std::set<std::string> contested;
     // While charts are fetched; `building` is true then.
-    std::shared_ptr<ChartRound> round;
+    std::shared_ptr<Downloads> downloads;
   };
-
-  struct Write {
-    std::vector<Compare> compares;
-    std::vector<Op> ops;
-    // Key of a head to its place in `ops`.
-    absl::flat_hash_map<std::string, size_t> heads;
-    // Tried again when the write fails.
-    std::vector<SourceKeyText> sources;
-  };
-
-  // What a build is made of.
-  struct Inputs {
-    storage::v1::Document document;  // Defaults of policies filled in.
-    storage::v1::Source source;
-    storage::v1::ChartSource chart;
-    BundleCache cache;
-    // Restrictions and policies, and what they say of the document.
-    std::vector<storage::v1::Document> policies;
-    PolicyVerdict verdict;
-  };
-
-  static Built Build(GitRepository& git, BlobStore& blobs, Inputs inputs,
-                     const BuildLimits& limits);
-  static void BuildGitRepo(GitRepository& git, BlobStore& blobs,
-                           Inputs& inputs, const BuildLimits& limits,
-                           Built& built);
-  static void BuildDocument(BlobStore& blobs, const Inputs& inputs,
-                            Built& built);
-  static void HoldAllAgainstPolicies(const Inputs& inputs, Built& built);
-  static void Seal(Built::Bundle& bundle);
-  static void AttachAll(const FetchedCharts& fetched, const std::string& who,
-                        const BuildLimits& limits, Built& built);
 
   void OnDocument(const std::string& key,
                   const storage::v1::Document* document);
   void OnSecret(const std::string& workspace, const std::string& name);
   void OnPolicy(const std::string& workspace);
-  void OnHead(const std::string& key, const storage::v1::BundleHead* head);
-  void OnRevisionKeys(const WatchBatch& batch);
-  void OnDesiredKeys(const WatchBatch& batch);
+  void OnNameFree(const std::string& workspace, const std::string& name);
   void MarkDirty(const SourceKeyText& source);
+  // Of a document that is not there any more.
+  void Forget(const SourceKeyText& source);
   // Has it built again, whatever it was built for.
   void Renew(const SourceKeyText& source);
 
@@ -207,44 +156,37 @@ class BundleController {
   bool Commit(Finished finished);
   bool Refuse(const SourceKeyText& source,
               const storage::v1::Document& document,
-              const PolicyVerdict& verdict);
+              std::vector<core::v1::Problem> violations);
   bool ClearRefusal(const SourceKeyText& source,
                     const storage::v1::Document& document);
-  void StartBuild(const SourceKeyText& source, Inputs inputs,
-                  const std::string& input_key, const std::string& built_for);
+  void StartBuild(const SourceKeyText& source, BuildInputs inputs,
+                  const Input& input);
   void OnBuilt(Finished finished, const storage::v1::Document& document);
-  void StartRound(Finished finished, const storage::v1::Document& document);
-  void OnFetched(const std::shared_ptr<ChartRound>& round, size_t at,
-                 absl::StatusOr<FetchedChart> chart);
-  void EndRound(const std::shared_ptr<ChartRound>& round);
+  // Has everything fetched that the bundles of a build need.
+  void StartDownloads(Finished finished, const storage::v1::Document& document);
+  void EndDownloads(Downloads& downloads);
   absl::StatusOr<ChartCredentialRules> CredentialsOf(
       const storage::v1::Document& document);
   std::vector<const storage::v1::Document*> PoliciesOf(
       const std::string& workspace) const;
+  // Puts the commit or chart of a document into `inputs`; nothing while there
+  // is none to build from.
+  absl::optional<Input> TakeInput(const storage::v1::Document& document,
+                                  BuildInputs& inputs) const;
   int64_t InputRevision(const std::string& key) const;
+  void ForEachDocument(
+      const std::string& workspace, const char* kind,
+      absl::FunctionRef<void(const std::string& key,
+                             const storage::v1::Document& document)>
+          visit) const;
 
-  void PlanBundle(const storage::v1::Document& document,
-                  const Built::Bundle& bundle, const core::v1::Commit& commit,
-                  Write& write);
-  void PlanBuildRecord(const Finished& finished,
-                       const storage::v1::Document& document,
-                       std::vector<core::v1::Problem> errors, Write& write);
-  std::vector<core::v1::Problem> FindContested(
-      const SourceKeyText& source, const storage::v1::Document& document,
-      const std::vector<Built::Bundle>& bundles);
-  void PlanContestedHeads(const SourceKeyText& source,
-                          const storage::v1::Document& document, Write& write);
-  void PutHead(const storage::v1::BundleHead& head, Write& write);
-  bool Begin(Write write);
+  void PlanBundles(const Finished& finished,
+                   const storage::v1::Document& document, BundlePlan& plan);
+  bool Begin(BundlePlan plan, std::vector<SourceKeyText> sources);
   void OnWritten(absl::StatusOr<int64_t> revision,
                  const std::vector<SourceKeyText>& sources);
-
-  std::vector<const storage::v1::BundleHead*> HeadsOf(
-      const SourceKeyText& source) const;
-  const storage::v1::BundleHead* FindHead(absl::string_view workspace,
-                                          absl::string_view name) const;
-  static bool Owns(const storage::v1::Document& document,
-                   const storage::v1::BundleHead& head);
+  // For people; "" when its document is not there any more.
+  std::string SubjectOf(const SourceKeyText& source) const;
 
   // Constant after construction.
   const BuildLimits limits_;
@@ -268,25 +210,7 @@ class BundleController {
   int build_count_ = 0;
   size_t read_directories_ = 0;
   absl::Status last_error_;
-  // "workspace/name" -> bundle id; bundle id -> that name and its source;
-  // source -> bundle ids.
-  struct HeadName {
-    std::string name;
-    SourceKeyText source;
-  };
-  absl::flat_hash_map<std::string, std::string> by_name_;
-  absl::flat_hash_map<std::string, HeadName> names_;
-  absl::flat_hash_map<SourceKeyText, std::set<std::string>> by_source_;
-  // "workspace/name" -> sources that would have it.
-  std::map<std::string, std::set<SourceKeyText>> claims_;
-  // Ids of bundles on their way out, and of those with problems.
-  std::set<std::string> removed_;
-  std::set<std::string> with_problems_;
-  // Bundle id -> revisions, and clusters with a Desired.
-  absl::flat_hash_map<std::string, std::set<std::string>> revisions_;
-  absl::flat_hash_map<std::string, absl::flat_hash_set<std::string>> desired_;
-  bool revisions_loaded_ = false;
-  bool desired_loaded_ = false;
+  NameClaims claims_;
   std::unique_ptr<Timer> retry_;
   // Sources whose build met a fault of the disk.
   std::set<SourceKeyText> unlucky_;
@@ -297,10 +221,7 @@ class BundleController {
   TypedMirror<storage::v1::Document> documents_;
   TypedMirror<storage::v1::Source> sources_;
   TypedMirror<storage::v1::ChartSource> chart_sources_;
-  TypedMirror<storage::v1::BundleHead> heads_;
-  TypedMirror<storage::v1::BundleBuild> builds_;
-  std::unique_ptr<WatchHandle> revision_watch_;
-  std::unique_ptr<WatchHandle> desired_watch_;
+  BundleMirror bundles_;
 };
 
 }  // namespace flotilla::manager
