@@ -75,6 +75,7 @@ def flotilla_go_test(
         packages = "./...",
         placed = {},
         size = "medium",
+        timeout = "long",
         data = [],
         tags = [],
         **kwargs):
@@ -87,6 +88,7 @@ def flotilla_go_test(
       packages: what to test.
       placed: label -> path in the module.
       size: as for sh_test.
+      timeout: as for sh_test; go compiles the module within it.
       data: more files, at their place in the runfiles.
       tags: more Bazel tags.
       **kwargs: as for sh_test.
@@ -99,6 +101,7 @@ def flotilla_go_test(
     native.sh_test(
         name = name,
         size = size,
+        timeout = timeout,
         srcs = ["//bazel:go_test.sh"],
         args = args,
         data = srcs + placed.keys() + data + ["//bazel:go_in_module.sh"],
