@@ -111,6 +111,13 @@ FILES = {
     "remote/fleet.yaml":
         "helm: {chart: far, repo: '%(charts)s', version: ~1.0,"
         " values: {v: '${ .ClusterLabels.env }'}}\n",
+    # A chart whose old-fashioned dependencies come from a repository.
+    "old/fleet.yaml": "namespace: old\n",
+    "old/Chart.yaml": "apiVersion: v1\nname: old\nversion: 0.1.0\n",
+    "old/requirements.yaml":
+        "dependencies: [{name: far, version: 1.x, repository:"
+        " '%(charts)s'}]\n",
+    "old/templates/cm.yaml": config_map("old", "a: b"),
     # Not for this cluster.
     "kept/fleet.yaml":
         "targetCustomizations:\n"

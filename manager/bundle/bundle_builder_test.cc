@@ -33,6 +33,7 @@ namespace flotilla::manager {
 namespace {
 
 using storage::v1::HelmOptions;
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -662,6 +663,44 @@ TEST(BundleBuilder, AsksForDependenciesThatAreNotThere) {
   EXPECT_THAT(without.bundles[0].content->charts, IsEmpty());
   EXPECT_THAT(FileNames(without.bundles[0]),
               Not(Contains("app/charts/lib/Chart.yaml")));
+}
+
+TEST(BundleBuilder, ReadsTheDependenciesOfOldCharts) {
+  Files files = {
+      {"a/Chart.yaml", "apiVersion: v1\nname: app\nversion: 1.0.0\n"},
+      {"a/requirements.yaml",
+       "dependencies:\n"
+       "- {name: db, version: ^1, repository: 'https://charts.example.com'}\n"
+       "- {name: lib, repository: 'file://../lib'}\n"},
+      {"a/requirements.lock", "lock"},
+      {"a/Chart.lock", "not this one"},
+      {"lib/Chart.yaml", "name: lib"}};
+  const BuildResult result = Build(files, {"a"});
+
+  ASSERT_THAT(result.errors, IsEmpty()) << DescribeProblems(result.errors);
+  const BundleContent& content = *result.bundles[0].content;
+  ASSERT_THAT(content.charts, SizeIs(1));
+  EXPECT_EQ(content.charts[0].file, "a/requirements.yaml");
+  EXPECT_THAT(content.charts[0].chart_yaml,
+              AllOf(HasSubstr("db"), Not(HasSubstr("lib"))));
+  EXPECT_EQ(content.charts[0].chart_lock, "lock");
+  EXPECT_THAT(FileNames(result.bundles[0]), Contains("charts/lib/Chart.yaml"));
+
+  files["a/fleet.yaml"] = "helm: {disableDependencyUpdate: true}";
+  const BuildResult without = Build(files, {"a"});
+  EXPECT_THAT(without.bundles[0].content->charts, IsEmpty());
+  EXPECT_THAT(FileNames(without.bundles[0]),
+              Not(Contains("charts/lib/Chart.yaml")));
+  files.erase("a/fleet.yaml");
+
+  // What is vendored is not asked for.
+  files["a/charts/db-1.4.0.tgz"] = "x";
+  EXPECT_THAT(Build(files, {"a"}).bundles[0].content->charts, IsEmpty());
+
+  files["a/requirements.yaml"] = "dependencies: [";
+  const BuildResult broken = Build(files, {"a"});
+  ASSERT_THAT(broken.errors, SizeIs(1));
+  EXPECT_EQ(broken.errors[0].file(), "a/requirements.yaml");
 }
 
 TEST(BundleBuilder, CopiesDependenciesOfDependencies) {

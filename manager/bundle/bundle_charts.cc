@@ -24,6 +24,7 @@ using storage::v1::HelmOptions;
 
 // Charts with dependencies in one bundle.
 constexpr size_t kMaxCharts = 1000;
+constexpr char kRequirements[] = "requirements.yaml";
 // Of charts in charts/ of charts.
 constexpr int kMaxNesting = 16;
 
@@ -168,8 +169,11 @@ void BundleCharts::AddDependenciesOf(const LocalChart& local_chart,
                                      std::vector<LocalChart>& todo) {
   const std::string& directory = local_chart.directory;
   const std::string& origin = local_chart.origin;
-  const std::string path = TreeChild(origin, "Chart.yaml");
-  const ContentFile* chart = FindFile(TreeChild(directory, "Chart.yaml"));
+  // Helm takes the dependencies of requirements.yaml where there is one.
+  const bool old = FindFile(TreeChild(directory, kRequirements)) != nullptr;
+  const char* const name = old ? kRequirements : "Chart.yaml";
+  const std::string path = TreeChild(origin, name);
+  const ContentFile* chart = FindFile(TreeChild(directory, name));
   if (chart == nullptr) return;
   const std::string text = chart->bytes;
   absl::StatusOr<std::vector<ChartDependency>> dependencies =
@@ -199,7 +203,8 @@ void BundleCharts::AddDependenciesOf(const LocalChart& local_chart,
   if (!any) return;
   ChartNeed& need = content_.charts.emplace_back();
   need.chart_yaml = KeepDependencies(text, missing);
-  if (const ContentFile* lock = FindFile(TreeChild(directory, "Chart.lock"));
+  if (const ContentFile* lock = FindFile(
+          TreeChild(directory, old ? "requirements.lock" : "Chart.lock"));
       lock != nullptr) {
     need.chart_lock = lock->bytes;
   }

@@ -47,7 +47,7 @@ func parseDependencies(text []byte, file string) ([]dependency, error) {
 	}
 	var list dependencyList
 	if err := yaml.Unmarshal(bytes.TrimPrefix(text, byteOrderMark), &list); err != nil {
-		return nil, failure(invalidArgument, "the dependencies in %s cannot be read", file)
+		return nil, failure(invalidArgument, "the dependencies of %s cannot be read", file)
 	}
 	if len(list.Dependencies) > maxDependencies {
 		return nil, failure(resourceExhausted, "%s has more than %d dependencies", file, maxDependencies)
@@ -59,11 +59,11 @@ func parseDependencies(text []byte, file string) ([]dependency, error) {
 // where these still fit, else the newest that do. What has no repository, or a
 // local one, is the chart's own.
 func (d *download) dependencies(request *fetchv1.FetchRequest, out sink) error {
-	wanted, err := parseDependencies(request.ChartYaml, "Chart.yaml")
+	wanted, err := parseDependencies(request.ChartYaml, "the chart")
 	if err != nil {
 		return err
 	}
-	locked, err := parseDependencies(request.ChartLock, "Chart.lock")
+	locked, err := parseDependencies(request.ChartLock, "the lock")
 	if err != nil {
 		// The lock is a hint; `helm dependency update` writes it anew.
 		locked = nil
@@ -74,7 +74,7 @@ func (d *download) dependencies(request *fetchv1.FetchRequest, out sink) error {
 	for i := range wanted {
 		dep := &wanted[i]
 		if err := checkChartName(dep.Name); err != nil {
-			return within("Chart.yaml, dependencies", err)
+			return within("dependencies", err)
 		}
 		if !remote(dep.Repository) {
 			continue
@@ -91,7 +91,7 @@ func (d *download) dependencies(request *fetchv1.FetchRequest, out sink) error {
 		}
 		done[dep] = true
 		if err := d.dependency(dep, locked, len(versions[dep.Name]) > 1, request.Credentials, out); err != nil {
-			return within("dependency "+quoted(dep.Name)+" of Chart.yaml", err)
+			return within("dependency "+quoted(dep.Name), err)
 		}
 	}
 	return nil

@@ -163,7 +163,13 @@ func checkDependencies(c *chart.Chart) error {
 		}
 	}
 	if len(missing) > 0 {
-		return problemAt("Chart.yaml", 0,
+		file := "Chart.yaml"
+		for _, f := range c.Raw {
+			if f.Name == "requirements.yaml" {
+				file = f.Name
+			}
+		}
+		return problemAt(file, 0,
 			"the dependencies %s are not in charts/: run `helm dependency update` and commit the folder charts/",
 			strings.Join(missing, ", "))
 	}
