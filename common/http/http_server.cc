@@ -25,6 +25,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/http/connection_queue.h"
 #include "common/net/stall_guard.h"
 
 namespace flotilla {
@@ -106,36 +107,57 @@ class BoundedStream : public httplib::Stream {
   size_t end_ = 0;
 };
 
-// An answer on its way from the loop to the thread of its connection.
+// What the server and the loop share: the loop may still come to a request
+// when the server is gone.
 //
 // Thread-safe.
-class PendingResponse {
+class Desk {
  public:
-  void Set(HttpResponse response) {
-    absl::MutexLock lock(&mu_);
-    if (set_) return;
-    response_ = std::move(response);
-    set_ = true;
+  // An answer on its way from the loop to the thread of its connection.
+  struct Answer {
+    bool given = false;
+    HttpResponse response;
+  };
+
+  explicit Desk(HttpServer::Handler handler) : handler_(std::move(handler)) {}
+
+  // On the loop.
+  void Handle(HttpServerRequest request, HttpServer::Respond respond) {
+    if (!closed()) handler_(std::move(request), std::move(respond));
   }
 
-  HttpResponse WaitFor(absl::Duration limit) {
+  void Give(Answer& answer, HttpResponse response) {
     absl::MutexLock lock(&mu_);
-    if (!mu_.AwaitWithTimeout(absl::Condition(&set_), limit)) {
-      return {503, "text/plain; charset=utf-8",
-              "the manager is busy; try again\n"};
-    }
-    return std::move(response_);
+    if (answer.given) return;
+    answer.response = std::move(response);
+    answer.given = true;
+  }
+
+  HttpResponse WaitFor(Answer& answer, absl::Duration limit) {
+    absl::MutexLock lock(&mu_);
+    const auto over = [this, &answer]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      return answer.given || closed_;
+    };
+    mu_.AwaitWithTimeout(absl::Condition(&over), limit);
+    if (answer.given) return std::move(answer.response);
+    return {503, "text/plain; charset=utf-8",
+            "the manager is busy; try again\n"};
+  }
+
+  // From now on nothing is handled or waited for.
+  void Close() {
+    absl::MutexLock lock(&mu_);
+    closed_ = true;
+  }
+  bool closed() const {
+    absl::MutexLock lock(&mu_);
+    return closed_;
   }
 
  private:
-  absl::Mutex mu_;
-  bool set_ ABSL_GUARDED_BY(mu_) = false;
-  HttpResponse response_ ABSL_GUARDED_BY(mu_);
-};
-
-// What the loop may still call after the server is gone.
-struct SharedCallback {
-  HttpServer::Handler handler;
+  HttpServer::Handler handler_;  // Of the loop.
+  mutable absl::Mutex mu_;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 void Refuse(httplib::Response& response, int status, absl::string_view text) {
@@ -159,10 +181,9 @@ class HttpServer::Server : public httplib::Server {
          HttpServer::Handler handler)
       : loop_(loop), options_(options),
         guard_({options.time_limit, options.time_limit}),
-        handler_(std::make_shared<SharedCallback>()) {
-    handler_->handler = std::move(handler);
+        desk_(std::make_shared<Desk>(std::move(handler))) {
     new_task_queue = [threads = options.threads] {
-      return new httplib::ThreadPool(static_cast<size_t>(threads));
+      return new ConnectionQueue(threads, static_cast<size_t>(threads));
     };
     set_payload_max_length(options.max_body_bytes);
     // Not SO_REUSEPORT: an address that is in use is an error.
@@ -200,6 +221,12 @@ class HttpServer::Server : public httplib::Server {
                              httplib::Response& response) {
       if (response.status == 413) Refuse(response, 413, TooLarge());
     });
+  }
+
+  // Ends what is under way and what waits.
+  void Close() {
+    desk_->Close();
+    guard_.CutAll();
   }
 
   // Whether it has stopped listening.
@@ -252,13 +279,14 @@ class HttpServer::Server : public httplib::Server {
     }
     out.body = std::move(body);
     out.peer = request.remote_addr;
-    auto pending = std::make_shared<PendingResponse>();
-    loop_.Post([handler = handler_, pending, out = std::move(out)]() mutable {
-      handler->handler(std::move(out), [pending](HttpResponse answer) {
-        pending->Set(std::move(answer));
+    auto pending = std::make_shared<Desk::Answer>();
+    loop_.Post([desk = desk_, pending, out = std::move(out)]() mutable {
+      desk->Handle(std::move(out), [desk, pending](HttpResponse answer) {
+        desk->Give(*pending, std::move(answer));
       });
     });
-    const HttpResponse answer = pending->WaitFor(options_.time_limit / 2);
+    const HttpResponse answer =
+        desk_->WaitFor(*pending, options_.time_limit / 2);
     response.status = answer.status;
     response.set_content(answer.body, answer.content_type);
   }
@@ -268,8 +296,9 @@ class HttpServer::Server : public httplib::Server {
     const uint64_t guarded = guard_.Guard(fd, max_bytes);
     BoundedStream stream(fd, max_bytes);
     bool closed = false;
-    const bool good = process_request(stream, /*close_connection=*/true,
-                                      closed, nullptr);
+    const bool good =
+        !desk_->closed() && process_request(stream, /*close_connection=*/true,
+                                            closed, nullptr);
     guard_.Release(guarded);
     ::shutdown(fd, SHUT_RDWR);
     ::close(fd);
@@ -279,7 +308,7 @@ class HttpServer::Server : public httplib::Server {
   Loop& loop_;
   const HttpServerOptions options_;
   StallGuard guard_;
-  const std::shared_ptr<SharedCallback> handler_;
+  const std::shared_ptr<Desk> desk_;
   std::atomic<bool> ended_{false};
 };
 
@@ -320,6 +349,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
 
 HttpServer::~HttpServer() {
   if (listener_.joinable()) {
+    server_->Close();
     // stop() does nothing before the listener runs.
     while (!server_->is_running() && !server_->ended()) {
       std::this_thread::yield();

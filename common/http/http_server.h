@@ -47,8 +47,9 @@ struct HttpServerOptions {
   std::string address;
   // Larger bodies are answered with 413 and not read.
   size_t max_body_bytes = 1 << 20;
-  // From accepting a connection to the last byte of the answer.
+  // From the first look at a connection to the last byte of the answer.
   absl::Duration time_limit = absl::Seconds(10);
+  // As many connections are served at once, and as many more may wait.
   int threads = 16;
 };
 
@@ -66,7 +67,8 @@ class HttpServer {
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(
       Loop& loop, const HttpServerOptions& options, Handler handler);
 
-  // Waits for the requests that are under way, at most the time limit.
+  // Ends the requests that are under way. On the loop, or when it has stopped:
+  // the handler is not called again.
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -11,10 +11,12 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "common/event/real_loop.h"
 #include "common/status/status_matchers.h"
@@ -44,7 +46,10 @@ class HttpServerTest : public ::testing::Test {
     auto server = HttpServer::Start(
         loop_, options_,
         [this](HttpServerRequest request, HttpServer::Respond respond) {
-          if (silent_) return;
+          if (silent_) {
+            asked_.Notify();
+            return;
+          }
           respond({201, "text/x",
                    absl::StrCat(request.method, " ", request.path, " ",
                                 request.Header("x-test"), " ",
@@ -93,6 +98,7 @@ class HttpServerTest : public ::testing::Test {
 
   HttpServerOptions options_;
   bool silent_ = false;
+  absl::Notification asked_;
   RealLoop loop_;
   std::thread thread_;
   std::unique_ptr<HttpServer> server_;
@@ -173,6 +179,25 @@ TEST_F(HttpServerTest, Answers503WhenNobodyElseAnswers) {
 
   EXPECT_THAT(Ask("GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
               StartsWith("HTTP/1.1 503"));
+}
+
+TEST_F(HttpServerTest, EndsAtOnceWhateverIsOpen) {
+  options_.time_limit = absl::InfiniteDuration();
+  options_.threads = 1;
+  silent_ = true;
+  Start();
+  // One that waits for an answer that never comes, and more than are served
+  // or may wait.
+  std::vector<int> clients = {Connect()};
+  const absl::string_view request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+  ASSERT_GT(send(clients[0], request.data(), request.size(), MSG_NOSIGNAL), 0);
+  asked_.WaitForNotification();
+  for (int i = 0; i < 4; ++i) clients.push_back(Connect());
+
+  // That this returns is the test.
+  server_ = nullptr;
+
+  for (const int client : clients) close(client);
 }
 
 TEST_F(HttpServerTest, SurvivesGarbage) {
