@@ -60,6 +60,8 @@ void AddIfTurned(const json& before, const json& after, absl::string_view type,
   const absl::string_view bad = BadStatus(type);
   if (!Says(now, bad)) return;
   const std::string message = TextOr(Member(now, "message"));
+  // Not asked yet: nothing has failed.
+  if (message.empty()) return;
   const json& old = ConditionOf(before, type);
   if (Says(old, bad) && TextOr(Member(old, "message")) == message) return;
   if (type == "GitPolling" && absl::StrContains(message, "Secret")) {

@@ -66,6 +66,13 @@ TEST(EventPlanTest, ConditionsThatTurnBadHaveFleetsWords) {
               IsEmpty());
 }
 
+TEST(EventPlanTest, WhatHasNotHappenedYetIsNoEvent) {
+  EXPECT_THAT(EventsOf("GitRepo", json(), Status("GitPolling", "False", "")),
+              IsEmpty());
+  EXPECT_THAT(EventsOf("HelmOp", json(), Status("Polled", "False", "")),
+              IsEmpty());
+}
+
 TEST(EventPlanTest, TheSameWordAboutTheSameObjectIsOneEvent) {
   const EventSubject subject{"GitRepo", "fleet-local", "r", "uid-1"};
   const absl::Time now = absl::FromUnixSeconds(1'800'000'000);
