@@ -55,6 +55,11 @@ std::string FirstOf(const char* name, const char* other) {
   return "";
 }
 
+// "host:port" with the port that it has become: 0 means any.
+std::string WithPort(const std::string& address, int port) {
+  return absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
+}
+
 // Which cluster's objects are documents.
 struct ManagementFlags {
   std::string kubeconfig;
@@ -201,15 +206,16 @@ int main(int argc, char** argv) {
       return EXIT_FAILURE;
     }
     running = process->get();
-    FLOTILLA_LOG(INFO) << "flotilla-manager ready: agents connect to port "
-                       << (*process)->agent_port() << " of " << options.listen
-                       << ", people to port " << (*process)->admin_port()
-                       << " of " << options.admin_listen << ", data in "
-                       << options.data_dir;
+    FLOTILLA_LOG(INFO) << "flotilla-manager ready: agents connect to "
+                       << WithPort(options.listen, (*process)->agent_port())
+                       << ", people to "
+                       << WithPort(options.admin_listen,
+                                   (*process)->admin_port())
+                       << ", data in " << options.data_dir;
     if ((*process)->webhook_port() != 0) {
-      FLOTILLA_LOG(INFO) << "webhooks are taken at port "
-                         << (*process)->webhook_port() << " of "
-                         << options.webhook_listen;
+      FLOTILLA_LOG(INFO) << "webhooks are taken at "
+                         << WithPort(options.webhook_listen,
+                                     (*process)->webhook_port());
     }
     loop.RunUntilStopped();
   }
