@@ -18,7 +18,7 @@ using nlohmann::json;
 
 // Rises when the same input gives another manifest than before: then
 // everything is rendered once more.
-constexpr int kRenderRules = 2;
+constexpr int kRenderRules = 3;
 constexpr char kDefaultKey[] = "values.yaml";
 
 // Maps are merged, all else is replaced.
@@ -31,6 +31,12 @@ void MergeOnTop(const json& top, json* base) {
       (*base)[it.key()] = *it;
     }
   }
+}
+
+YamlLimits ValuesLimits() {
+  YamlLimits limits;
+  limits.record_lines = false;
+  return limits;
 }
 
 absl::string_view KindName(const core::v1::ValuesRef& ref) {
@@ -127,15 +133,13 @@ absl::StatusOr<storage::v1::DeployOptions> WithClusterValues(
     }
     merged = *std::move(own);
   }
-  YamlLimits limits;
-  limits.record_lines = false;
   for (int i = 0; i < values.contents_size(); ++i) {
     const core::v1::ValuesRef& ref = values.refs(i);
     const std::string what =
         absl::StrCat("helm.valuesFrom: key ", ref.key(), " of ", KindName(ref),
                      " ", ref.namespace_(), "/", ref.name());
     absl::StatusOr<YamlDocument> document =
-        ParseYaml(values.contents(i), limits);
+        ParseYaml(values.contents(i), ValuesLimits());
     if (!document.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat(what, " is not YAML: line ",
@@ -154,6 +158,17 @@ absl::StatusOr<storage::v1::DeployOptions> WithClusterValues(
       merged.dump(-1, ' ', false, json::error_handler_t::replace));
   result.mutable_helm()->clear_values_from();
   return result;
+}
+
+SecretTexts SecretsOf(const storage::v1::ClusterValues& values) {
+  SecretTexts secrets;
+  for (int i = 0; i < values.contents_size(); ++i) {
+    if (values.refs(i).kind() != core::v1::ValuesRef::KIND_SECRET) continue;
+    const absl::StatusOr<YamlDocument> document =
+        ParseYaml(values.contents(i), ValuesLimits());
+    if (document.ok()) secrets.Add(document->value);
+  }
+  return secrets;
 }
 
 std::string ClusterDigest(const storage::v1::Desired& desired,

@@ -17,6 +17,7 @@
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/render/v1/render.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
+#include "manager/render/secret_texts.h"
 
 namespace flotilla::manager {
 
@@ -47,6 +48,10 @@ bool Answers(const storage::v1::ClusterValues& values,
 absl::StatusOr<storage::v1::DeployOptions> WithClusterValues(
     const storage::v1::DeployOptions& options,
     const storage::v1::ClusterValues& values);
+
+// The values that lie in Secrets.
+// REQUIRES: as above, with success.
+SecretTexts SecretsOf(const storage::v1::ClusterValues& values);
 
 // Digest of all that a deployment's render takes from its cluster: equal
 // digests, nothing to render. `values` is null when none are asked.

@@ -349,8 +349,8 @@ class ManifestMaker {
   void Fail(absl::string_view file, int line, absl::string_view message,
             absl::string_view subject = "") {
     if (result_.problems.size() >= kMaxProblems) return;
-    result_.problems.push_back(
-        MakeProblem(input_, file, line, message, subject));
+    result_.problems.push_back(MakeProblem(
+        input_, file, line, input_.secrets.Redact(message), subject));
   }
   void Fail(const Source& source, absl::string_view message,
             absl::string_view subject = "") {
@@ -360,7 +360,8 @@ class ManifestMaker {
             absl::string_view subject = "") {
     if (result_.warnings.size() >= kMaxProblems) return;
     result_.warnings.push_back(
-        MakeProblem(input_, source.file, source.line, message, subject));
+        MakeProblem(input_, source.file, source.line,
+                    input_.secrets.Redact(message), subject));
   }
 
   static std::string Subject(const Candidate& candidate) {
@@ -594,8 +595,11 @@ class ManifestMaker {
 
     std::string name_space;
     if (!PlaceInNamespace(candidate, &name_space)) return;
-    const bool secret = candidate->group.empty() && candidate->kind == "Secret";
-    if (secret && !FoldSecret(candidate)) return;
+    const bool is_secret =
+        candidate->group.empty() && candidate->kind == "Secret";
+    if (is_secret && !FoldSecret(candidate)) return;
+    // Values of a Secret may be anywhere.
+    const bool secret = is_secret || input_.secrets.any();
 
     bool keep = candidate->source.crd ||
                 (IsCrd(*candidate) && !input_.options.delete_crd_resources());

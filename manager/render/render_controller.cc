@@ -282,22 +282,21 @@ bool RenderController::PrepareValues(const JobPtr& job,
                      Sha256(SerializeRecord(job->input.options)));
   }
   if (values == nullptr) return true;
-  absl::Status status;
   if (values->has_problem()) {
-    status = absl::FailedPreconditionError(
-        absl::StrCat("helm.valuesFrom: ", values->problem().message()));
-  } else {
-    absl::StatusOr<DeployOptions> merged =
-        WithClusterValues(job->input.options, *values);
-    if (merged.ok()) {
-      job->input.options = *std::move(merged);
-      return true;
-    }
-    status = merged.status();
+    busy_[job->pair] = false;
+    FinishWithProblem(job, values->problem(), /*transient=*/false);
+    return false;
   }
-  busy_[job->pair] = false;
-  FinishWithError(job, status, /*transient=*/false);
-  return false;
+  absl::StatusOr<DeployOptions> merged =
+      WithClusterValues(job->input.options, *values);
+  if (!merged.ok()) {
+    busy_[job->pair] = false;
+    FinishWithError(job, merged.status(), /*transient=*/false);
+    return false;
+  }
+  job->input.options = *std::move(merged);
+  job->input.secrets = SecretsOf(*values);
+  return true;
 }
 
 void RenderController::FillValues(JobPtr job,
@@ -495,23 +494,28 @@ void RenderController::Build(JobPtr job) {
 
 void RenderController::FinishWithError(JobPtr job, const absl::Status& status,
                                        bool transient) {
-  auto result = std::make_shared<Result>();
-  result->transient = transient;
   core::v1::Problem problem;
   problem.set_code(transient ? std::string(kTransientCode)
                              : absl::StatusCodeToString(status.code()));
   problem.set_message(std::string(status.message()));
+  FinishWithProblem(std::move(job), std::move(problem), transient);
+}
+
+void RenderController::FinishWithProblem(JobPtr job, core::v1::Problem problem,
+                                         bool transient) {
   problem.set_subject(absl::StrCat("Bundle ", job->desired.workspace(), "/",
                                    job->desired.bundle_name()));
   problem.set_file(job->bundle.directory());
-  result->problems.push_back(std::move(problem));
   if (transient) {
     FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(10))
         << "rendering " << job->desired.workspace() << "/"
         << job->desired.bundle_name() << " for "
-        << job->desired.cluster_name() << ": " << status.message()
+        << job->desired.cluster_name() << ": " << problem.message()
         << "; trying again";
   }
+  auto result = std::make_shared<Result>();
+  result->transient = transient;
+  result->problems.push_back(std::move(problem));
   Finish(std::move(job), std::move(result));
 }
 

@@ -151,6 +151,9 @@ class RenderController {
   void Build(JobPtr job);
   void Finish(JobPtr job, ResultPtr result);
   void FinishWithError(JobPtr job, const absl::Status& status, bool transient);
+  // Says whose problem it is.
+  void FinishWithProblem(JobPtr job, core::v1::Problem problem,
+                         bool transient);
 
   ResultPtr FindResult(const Job& job) const;
   void Remember(const std::string& share_key, ResultPtr result);

@@ -627,36 +627,55 @@ TEST_F(RenderControllerTest, WaitsForValuesOfTheClusterAndSharesNone) {
   // What cannot be read blocks this deployment, and keeps what runs.
   const std::string last = Record("c1").manifest_digest();
   values.clear_contents();
-  values.mutable_problem()->set_message("Secret web/s has no key values.yaml");
+  values.mutable_problem()->set_code("PERMISSION_DENIED");
+  values.mutable_problem()->set_message("helm.valuesFrom: it may not be read");
   store_.Put(ValuesKey("c1", kBundle), SerializeRecord(values));
   loop_.RunUntilIdle();
   ASSERT_EQ(Record("c1").problems_size(), 1);
+  EXPECT_EQ(Record("c1").problems(0).code(), "PERMISSION_DENIED");
   EXPECT_EQ(Record("c1").problems(0).message(),
-            "helm.valuesFrom: Secret web/s has no key values.yaml");
+            "helm.valuesFrom: it may not be read");
   EXPECT_EQ(Record("c1").manifest_digest(), last);
   EXPECT_EQ(Record("c2").problems_size(), 0);
 }
 
-TEST_F(RenderControllerTest, NeverShowsAValueOfTheClusterThatIsNoYaml) {
-  PutRevision("r1", {{"Chart.yaml", "name: x"}});
-  PutFacts("c1");
-  storage::v1::Desired desired;
-  desired.set_cluster_id("c1");
-  desired.set_bundle_id(kBundle);
-  desired.set_revision("r1");
-  core::v1::ValuesRef* asked =
-      desired.mutable_options()->mutable_helm()->add_values_from();
-  asked->set_kind(core::v1::ValuesRef::KIND_SECRET);
-  asked->set_name("s");
-  store_.Put(DesiredKey("c1", kBundle), SerializeRecord(desired));
-  storage::v1::ClusterValues values;
-  core::v1::ValuesRef* ref = values.add_refs();
-  ref->set_kind(core::v1::ValuesRef::KIND_SECRET);
-  ref->set_namespace_("default");
-  ref->set_name("s");
-  ref->set_key("values.yaml");
-  values.add_contents("canary-31337");
-  store_.Put(ValuesKey("c1", kBundle), SerializeRecord(values));
+class ClusterValuesTest : public RenderControllerTest {
+ protected:
+  void AnswerWithPlainMap() {
+    renderer_.set_answer([](const render::v1::RenderRequest&) {
+      render::v1::RenderResponse response;
+      response.add_objects()->set_json(
+          R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}})");
+      return response;
+    });
+  }
+
+  // A chart that is rendered with values of an object of that kind.
+  void PutChart(core::v1::ValuesRef::Kind kind, const std::string& content) {
+    PutRevision("r1", {{"Chart.yaml", "name: x"}});
+    PutFacts("c1");
+    storage::v1::Desired desired;
+    desired.set_cluster_id("c1");
+    desired.set_bundle_id(kBundle);
+    desired.set_revision("r1");
+    core::v1::ValuesRef* asked =
+        desired.mutable_options()->mutable_helm()->add_values_from();
+    asked->set_kind(kind);
+    asked->set_name("s");
+    store_.Put(DesiredKey("c1", kBundle), SerializeRecord(desired));
+    storage::v1::ClusterValues values;
+    core::v1::ValuesRef* ref = values.add_refs();
+    ref->set_kind(kind);
+    ref->set_namespace_("default");
+    ref->set_name("s");
+    ref->set_key("values.yaml");
+    values.add_contents(content);
+    store_.Put(ValuesKey("c1", kBundle), SerializeRecord(values));
+  }
+};
+
+TEST_F(ClusterValuesTest, NeverShowsOneThatIsNoYaml) {
+  PutChart(core::v1::ValuesRef::KIND_SECRET, "canary-31337");
 
   Start();
 
@@ -664,6 +683,48 @@ TEST_F(RenderControllerTest, NeverShowsAValueOfTheClusterThatIsNoYaml) {
   EXPECT_EQ(Record("c1").problems(0).message(),
             "helm.valuesFrom: key values.yaml of Secret default/s is no map "
             "of values");
+}
+
+TEST_F(ClusterValuesTest, MakeEveryObjectASecretWhereTheyComeFromOne) {
+  AnswerWithPlainMap();
+  PutChart(core::v1::ValuesRef::KIND_SECRET, "who: canary-31337");
+
+  Start();
+
+  ASSERT_EQ(Manifest("c1").entries_size(), 1);
+  EXPECT_EQ(Manifest("c1").entries(0).key().kind(), "ConfigMap");
+  EXPECT_TRUE(Manifest("c1").entries(0).secret());
+}
+
+TEST_F(ClusterValuesTest, MakeNothingASecretWhereTheyComeFromNone) {
+  AnswerWithPlainMap();
+  PutChart(core::v1::ValuesRef::KIND_CONFIG_MAP, "who: jane");
+
+  Start();
+
+  ASSERT_EQ(Manifest("c1").entries_size(), 1);
+  EXPECT_FALSE(Manifest("c1").entries(0).secret());
+}
+
+TEST_F(ClusterValuesTest, AreTakenOutOfTheWordsOfATemplate) {
+  renderer_.set_answer([](const render::v1::RenderRequest& request) {
+    render::v1::RenderResponse response;
+    render::v1::RenderError* error = response.mutable_error();
+    error->set_message("failed with " + request.values_json());
+    error->set_file("templates/a.yaml");
+    render::v1::RenderError* warning = response.add_warnings();
+    warning->set_message("Y2FuYXJ5LTMxMzM3 is odd");
+    return response;
+  });
+  PutChart(core::v1::ValuesRef::KIND_SECRET, "who: canary-31337");
+
+  Start();
+
+  ASSERT_EQ(Record("c1").problems_size(), 1);
+  EXPECT_EQ(Record("c1").problems(0).message(),
+            R"(failed with {"who":"<redacted>"})");
+  ASSERT_EQ(Record("c1").warnings_size(), 1);
+  EXPECT_EQ(Record("c1").warnings(0).message(), "<redacted> is odd");
 }
 
 }  // namespace

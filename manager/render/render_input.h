@@ -15,6 +15,7 @@
 #include "absl/types/optional.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
+#include "manager/render/secret_texts.h"
 
 namespace flotilla::manager {
 
@@ -42,6 +43,8 @@ struct RenderInput {
   // Effective options of the deployment: templates in the values filled in,
   // values of the cluster merged.
   storage::v1::DeployOptions options;
+  // Of Secrets of the cluster, in those values.
+  SecretTexts secrets;
   storage::v1::TriState source_correct_drift =
       storage::v1::TRI_STATE_UNSPECIFIED;
   // Labels of the bundle, sorted by key.
