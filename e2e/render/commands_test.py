@@ -170,6 +170,36 @@ class TargetTest(CommandsTest):
         self.assertEqual((0, ""), (done.returncode, done.stdout))
         self.assertIn("none of the 3 clusters", done.stderr)
 
+    def test_unknown_keys_are_said(self):
+        bundle = self.write("bundle.yaml",
+                            "apiVersion: fleet.cattle.io/v1alpha1\n"
+                            "kind: Bundle\nmetadata: {name: app}\nspec:\n"
+                            "  targets:\n"
+                            "  - clusterSelector:\n"
+                            "      matchlabels: {env: dev}\n")
+        clusters = self.write("clusters.yaml", CLUSTERS.replace(
+            "spec: {templateValues", "spec: {templateValue"))
+        targets = self.write("targets.yaml",
+                             "spec:\n  targets:\n  - clusterSelector: {}\n"
+                             "    namespase: x\n")
+        done = run("target", "--bundle", bundle, "--clusters", clusters,
+                   "--targets", targets)
+        self.assertEqual(0, done.returncode, done.stderr)
+        for place, nearest in (("bundle.yaml:7", '"matchLabels"'),
+                               ("clusters.yaml:5", '"templateValues"'),
+                               ("targets.yaml:4", '"namespace"')):
+            self.assertRegex(done.stderr, place + ".*" + nearest)
+
+    def test_errors_in_targets_name_the_line(self):
+        bundle = document("Bundle", "app", spec={})
+        targets = self.write("targets.yaml",
+                             "- clusterSelector: {}\n- clusterName: [a]\n")
+        done = run("target", "--bundle", "-", "--clusters",
+                   self.write("clusters.yaml", CLUSTERS), "--targets", targets,
+                   stdin=json.dumps(bundle))
+        self.assertEqual((1, ""), (done.returncode, done.stdout))
+        self.assertIn("targets.yaml:2", done.stderr)
+
     def test_errors_name_file_and_line(self):
         bundle = self.write("bundle.yaml",
                             "apiVersion: fleet.cattle.io/v1alpha1\n"
@@ -207,6 +237,52 @@ class BundleTest(CommandsTest):
         self.assertEqual("repo", one["metadata"]["name"])
         self.assertEqual(["raw.bin", "settings.yaml"],
                          [file["name"] for file in one["spec"]["resources"]])
+
+    def test_values_files_are_merged_once(self):
+        (self.app / "Chart.yaml").write_text(
+            "apiVersion: v2\nname: app\nversion: 1.0.0\n")
+        (self.app / "root.yaml").write_text("a: 2\n")
+        (self.app / "dev.yaml").write_text("b: 3\n")
+        (self.app / "fleet.yaml").write_text(
+            "helm: {chart: ., values: {a: 1, c: 1}, valuesFiles: [root.yaml]}\n"
+            "targetCustomizations:\n"
+            "- {name: dev, clusterName: one,\n"
+            "   helm: {valuesFiles: [dev.yaml]}}\n")
+        everywhere = self.write("targets.yaml", {
+            "targets": [{"name": "all", "clusterSelector": {}}]})
+        text = succeed("bundle", self.app, "--targets", everywhere)
+        rows = json.loads(succeed(
+            "target", "--bundle", "-", "--clusters",
+            self.write("clusters.yaml", CLUSTERS), "-o", "json", stdin=text))
+        self.assertEqual(
+            {"one": {"a": 2, "b": 3, "c": 1}, "two": {"a": 2, "c": 1}},
+            {row["cluster"]: row["options"]["helm"]["values"]
+             for row in rows})
+
+    def test_without_targets_those_of_fleet_yaml_say_where(self):
+        plain = json.loads(succeed("bundle", self.app, "-o", "json"))["spec"]
+        self.assertEqual([{"name": "default", "clusterGroup": "default"}],
+                         plain["targets"])
+        self.assertNotIn("targetRestrictions", plain)
+        (self.app / "fleet.yaml").write_text(
+            "targetCustomizations: [{name: dev, clusterName: one}]\n")
+        own = json.loads(succeed("bundle", self.app, "-o", "json"))["spec"]
+        self.assertEqual([{"name": "dev", "clusterName": "one"}],
+                         own["targets"])
+        self.assertNotIn("targetRestrictions", own)
+
+    def test_targets_replace_the_default(self):
+        (self.app / "fleet.yaml").write_text("namespace: app\n")
+        bundle = succeed("bundle", self.app)
+        groups = CLUSTERS.replace("name: devs", "name: default")
+        rows = self.targets(
+            bundle, "--targets", self.write("targets.yaml", [
+                {"name": "all", "clusterSelector": {}, "namespace": "other"}]),
+            clusters=groups)
+        self.assertEqual(
+            {"one": ("all", "other"), "two": ("all", "other")},
+            {name: (row["target"], row["options"]["namespace"])
+             for name, row in rows.items()})
 
     def test_errors_print_nothing(self):
         (self.app / "fleet.yaml").write_text("dependsOn: [{}]\n")

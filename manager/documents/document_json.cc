@@ -407,6 +407,11 @@ void PutSpec(const Document& document,
   }
 }
 
+// What they say is in the values, and they are no files of the bundle.
+void DropValuesFiles(DeployOptions& options) {
+  if (options.has_helm()) options.mutable_helm()->clear_values_files();
+}
+
 }  // namespace
 
 json PairsToJson(const RepeatedPtrField<core::v1::LabelPair>& pairs) {
@@ -546,6 +551,10 @@ Document BundleDocument(absl::string_view workspace, absl::string_view name,
   }
   for (const Target& target : revision.restrictions()) {
     *spec.add_target_restrictions() = target;
+  }
+  DropValuesFiles(*spec.mutable_options());
+  for (Target& target : *spec.mutable_targets()) {
+    DropValuesFiles(*target.mutable_options());
   }
   *spec.mutable_depends_on() = revision.depends_on();
   spec.set_paused(revision.paused());

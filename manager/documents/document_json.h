@@ -41,7 +41,8 @@ std::string DocumentToYaml(const storage::v1::Document& document,
                            FileEncoding encoding = FileEncoding::kText);
 
 // The Bundle document that stands for a bundle as it was built: customizations
-// before targets, and each target a restriction too (spec 4.3).
+// before targets, and each target a restriction too (spec 4.3). Values files
+// are left out: they are merged into the values.
 storage::v1::Document BundleDocument(
     absl::string_view workspace, absl::string_view name,
     const storage::v1::BundleRevision& revision);

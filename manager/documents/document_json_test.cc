@@ -142,10 +142,14 @@ TEST(DocumentJson, MakesABundleOfWhatWasBuilt) {
   storage::v1::BundleRevision revision;
   revision.add_files()->set_name("a.yaml");
   revision.mutable_options()->set_namespace_("ns");
+  storage::v1::HelmOptions& helm = *revision.mutable_options()->mutable_helm();
+  helm.set_values_json(R"({"a":1})");
+  helm.add_values_files("merged.yaml");
   storage::v1::Target& customization = *revision.add_customizations();
   customization.set_name("target000");
   customization.set_cluster_name("x");
   customization.mutable_options()->set_namespace_("other");
+  customization.mutable_options()->mutable_helm()->add_values_files("b.yaml");
   storage::v1::Target& target = *revision.add_targets();
   target.set_name("default");
   target.set_cluster_group("default");
@@ -164,6 +168,8 @@ TEST(DocumentJson, MakesABundleOfWhatWasBuilt) {
   EXPECT_EQ(out["spec"]["targetRestrictions"].dump(),
             R"([{"clusterGroup":"default","name":"default"},{"name":"veto"}])");
   EXPECT_EQ(out["spec"]["paused"], true);
+  EXPECT_EQ(out["spec"]["helm"].dump(), R"({"values":{"a":1}})");
+  EXPECT_EQ(out["spec"]["targets"][0]["helm"].dump(), "{}");
   const ParsedDocuments again = Parse(out.dump());
   Document read = again.documents[0].document;
   read.mutable_bundle()->mutable_resources(0)->clear_size();

@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 absl::StatusOr<storage::v1::Document> MakeGitRepo(
-    const BundleOptions& options) {
+    const BundleOptions& options, std::ostream& warnings) {
   storage::v1::Document document;
   document.set_kind("GitRepo");
   document.set_workspace(options.workspace);
@@ -48,10 +48,18 @@ absl::StatusOr<storage::v1::Document> MakeGitRepo(
   spec.set_keep_resources(options.keep_resources);
   if (!options.targets_file.empty()) {
     ASSIGN_OR_RETURN(TargetsFile targets,
-                     ReadTargetsFile(options.targets_file));
+                     ReadTargetsFile(options.targets_file, warnings));
     *spec.mutable_targets() = std::move(targets.targets);
   }
   return document;
+}
+
+// As `fleet apply` does without targets: those of fleet.yaml say where, and
+// there is no restriction (spec 4.3.1).
+void TakeOwnTargets(storage::v1::BundleRevision& revision) {
+  if (revision.customizations().empty()) return;
+  revision.mutable_targets()->Swap(revision.mutable_customizations());
+  revision.clear_customizations();
 }
 
 }  // namespace
@@ -60,11 +68,10 @@ absl::StatusOr<std::string> MakeBundles(const BundleOptions& options,
                                         std::ostream& warnings) {
   ASSIGN_OR_RETURN(std::unique_ptr<manager::DirectoryTree> tree,
                    manager::DirectoryTree::Open(options.directory));
-  ASSIGN_OR_RETURN(const storage::v1::Document git_repo, MakeGitRepo(options));
+  ASSIGN_OR_RETURN(const storage::v1::Document git_repo,
+                   MakeGitRepo(options, warnings));
   manager::BuildResult built = manager::BuildBundles(*tree, git_repo);
-  for (const auto& warning : built.warnings) {
-    warnings << "warning: " << ProblemLine(warning) << "\n";
-  }
+  PrintWarnings(built.warnings, warnings);
   if (!built.errors.empty()) return ProblemsError(built.errors);
 
   LocalStages stages;
@@ -93,9 +100,17 @@ absl::StatusOr<std::string> MakeBundles(const BundleOptions& options,
                        stages.blobs().Get(file.blob_digest()));
       files.push_back(std::move(bytes));
     }
+    const bool restricted =
+        !options.targets_file.empty() ||
+        bundle.content->yaml.override_targets.has_value();
+    if (!restricted) TakeOwnTargets(revision);
+    storage::v1::Document document =
+        manager::BundleDocument(options.workspace, bundle.name, revision);
+    if (!restricted) {
+      document.mutable_bundle()->clear_target_restrictions();
+    }
     all.push_back(manager::DocumentToJson(
-        manager::BundleDocument(options.workspace, bundle.name, revision),
-        &files,
+        document, &files,
         options.compress ? manager::FileEncoding::kCompressed
                          : manager::FileEncoding::kText));
   }

@@ -22,8 +22,8 @@ struct BundleOptions {
   // directory's own name.
   std::string repo_name;
   std::string workspace;
-  // As those of a GitRepo: a file with `targets`; empty means ClusterGroup
-  // "default".
+  // As those of a GitRepo: a file with `targets`. Empty: the targets of
+  // fleet.yaml say where, or ClusterGroup "default" where it has none.
   std::string targets_file;
   // Settings of a GitRepo that go into its bundles.
   std::string target_namespace;

@@ -19,7 +19,7 @@
 namespace flotilla::ctl {
 
 absl::StatusOr<std::vector<manager::ParsedDocument>> ReadDocumentsFile(
-    const std::string& path) {
+    const std::string& path, std::ostream& warnings) {
   ASSIGN_OR_RETURN(std::vector<admin::v1::DocumentFile> files,
                    ReadDocumentFiles({path}));
   std::vector<manager::NamedText> texts;
@@ -29,18 +29,20 @@ absl::StatusOr<std::vector<manager::ParsedDocument>> ReadDocumentsFile(
   }
   manager::ParsedDocuments parsed =
       manager::ParseDocuments(texts, manager::kDefaultWorkspace);
+  PrintWarnings(parsed.warnings, warnings);
   if (!parsed.errors.empty()) return ProblemsError(parsed.errors);
   return std::move(parsed.documents);
 }
 
-absl::StatusOr<ClusterFile> ReadClusterFile(const std::string& path) {
+absl::StatusOr<ClusterFile> ReadClusterFile(const std::string& path,
+                                            std::ostream& warnings) {
   ClusterFile out;
   out.cluster.set_kind("Cluster");
   out.cluster.set_workspace(manager::kDefaultWorkspace);
   out.cluster.mutable_cluster();
   if (path.empty()) return out;
   ASSIGN_OR_RETURN(std::vector<manager::ParsedDocument> documents,
-                   ReadDocumentsFile(path));
+                   ReadDocumentsFile(path, warnings));
   int clusters = 0;
   for (manager::ParsedDocument& parsed : documents) {
     if (parsed.document.kind() == "Cluster") {
@@ -57,9 +59,10 @@ absl::StatusOr<ClusterFile> ReadClusterFile(const std::string& path) {
   return out;
 }
 
-absl::StatusOr<GitRepoFile> ReadGitRepoFile(const std::string& path) {
+absl::StatusOr<GitRepoFile> ReadGitRepoFile(const std::string& path,
+                                            std::ostream& warnings) {
   ASSIGN_OR_RETURN(std::vector<manager::ParsedDocument> documents,
-                   ReadDocumentsFile(path));
+                   ReadDocumentsFile(path, warnings));
   GitRepoFile out;
   int git_repos = 0;
   for (manager::ParsedDocument& parsed : documents) {

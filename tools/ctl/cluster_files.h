@@ -5,6 +5,7 @@
 #ifndef FLOTILLA_TOOLS_CTL_CLUSTER_FILES_H_
 #define FLOTILLA_TOOLS_CTL_CLUSTER_FILES_H_
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,14 @@ struct GitRepoFile {
 // Reads and checks documents; "-" is standard input. INVALID_ARGUMENT with
 // every problem.
 absl::StatusOr<std::vector<manager::ParsedDocument>> ReadDocumentsFile(
-    const std::string& path);
+    const std::string& path, std::ostream& warnings);
 
 // An empty path gives a cluster without labels in the default workspace.
-absl::StatusOr<ClusterFile> ReadClusterFile(const std::string& path);
+absl::StatusOr<ClusterFile> ReadClusterFile(const std::string& path,
+                                            std::ostream& warnings);
 
-absl::StatusOr<GitRepoFile> ReadGitRepoFile(const std::string& path);
+absl::StatusOr<GitRepoFile> ReadGitRepoFile(const std::string& path,
+                                            std::ostream& warnings);
 
 // core.v1.ClusterFacts as YAML or JSON. An empty path gives a plain cluster.
 absl::StatusOr<core::v1::ClusterFacts> ReadFactsFile(const std::string& path);

@@ -41,6 +41,13 @@ absl::Status ProblemsError(const std::vector<core::v1::Problem>& problems) {
   return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
 }
 
+void PrintWarnings(const std::vector<core::v1::Problem>& problems,
+                   std::ostream& out) {
+  for (const auto& problem : problems) {
+    out << "warning: " << ProblemLine(problem) << "\n";
+  }
+}
+
 LocalStages::LocalStages() : workers_(loop_, 1) {
   std::error_code ignored;
   const std::string program =

@@ -8,6 +8,7 @@
 #define FLOTILLA_TOOLS_CTL_LOCAL_STAGES_H_
 
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,10 @@ namespace flotilla::ctl {
 
 // INVALID_ARGUMENT with a line for each problem.
 absl::Status ProblemsError(const std::vector<core::v1::Problem>& problems);
+
+// Prints a line for each.
+void PrintWarnings(const std::vector<core::v1::Problem>& problems,
+                   std::ostream& out);
 
 // Blocks while it works.
 //

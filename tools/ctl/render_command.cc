@@ -47,12 +47,6 @@ constexpr int kMaxDownloadRounds = 5;
 // Of a chart's random functions: the manager's own seed is a secret.
 std::string RandomSeed() { return std::string(32, '\0'); }
 
-void Warn(const std::vector<core::v1::Problem>& warnings, std::ostream& out) {
-  for (const auto& warning : warnings) {
-    out << "warning: " << ProblemLine(warning) << "\n";
-  }
-}
-
 void RemoveMarks(json& object, const char* map) {
   json& metadata = object["metadata"];
   if (!metadata.is_object() || !metadata.contains(map)) return;
@@ -79,17 +73,19 @@ std::string RepositoryName(const RenderOptions& options) {
   return error ? "repository" : path.filename().string();
 }
 
-absl::StatusOr<Target> ReadTarget(const RenderOptions& options) {
+absl::StatusOr<Target> ReadTarget(const RenderOptions& options,
+                                  std::ostream& warnings) {
   Target target;
   manager::RenderSubject& subject = target.subject;
-  ASSIGN_OR_RETURN(ClusterFile file, ReadClusterFile(options.cluster_file));
+  ASSIGN_OR_RETURN(ClusterFile file,
+                   ReadClusterFile(options.cluster_file, warnings));
   subject.cluster = std::move(file.cluster);
   if (options.git_repo_file.empty()) {
     subject.git_repo = manager::PlainGitRepo(subject.cluster.workspace(),
                                              RepositoryName(options));
   } else {
     ASSIGN_OR_RETURN(GitRepoFile git_repo,
-                     ReadGitRepoFile(options.git_repo_file));
+                     ReadGitRepoFile(options.git_repo_file, warnings));
     subject.git_repo = std::move(git_repo.git_repo);
     subject.policies = std::move(git_repo.policies);
     if (options.cluster_file.empty()) {
@@ -183,7 +179,7 @@ absl::StatusOr<std::vector<json>> RenderBundle(
   }
   manager::BuiltManifest built = render.Finish();
   if (!built.problems.empty()) return ProblemsError(built.problems);
-  Warn(built.warnings, warnings);
+  PrintWarnings(built.warnings, warnings);
   WarnOfStandIns(name, built, bundle.desired.commit().time().seconds() != 0,
                  warnings);
   std::vector<json> objects;
@@ -235,7 +231,7 @@ absl::StatusOr<std::vector<json>> RenderTree(manager::FileTree& tree,
     }
     RETURN_IF_ERROR(stages.FetchCharts(list.needs, charts));
   }
-  Warn(list.warnings, warnings);
+  PrintWarnings(list.warnings, warnings);
   if (!list.errors.empty()) return ProblemsError(list.errors);
   for (const std::string& bundle : list.not_deployed) {
     warnings << "bundle " << Safe(bundle)
@@ -257,7 +253,7 @@ absl::Status Render(const RenderOptions& options, std::ostream& out,
                     std::ostream& warnings) {
   ASSIGN_OR_RETURN(std::unique_ptr<manager::DirectoryTree> tree,
                    manager::DirectoryTree::Open(options.directory));
-  ASSIGN_OR_RETURN(const Target target, ReadTarget(options));
+  ASSIGN_OR_RETURN(const Target target, ReadTarget(options, warnings));
   LocalStages stages;
   ASSIGN_OR_RETURN(const std::vector<json> objects,
                    RenderTree(*tree, target, stages, warnings));
@@ -281,7 +277,7 @@ absl::Status Diff(const RenderOptions& options, std::ostream& out,
   ASSIGN_OR_RETURN(
       std::unique_ptr<manager::FileTree> then,
       manager::OpenLocalRevision(options.directory, options.against));
-  ASSIGN_OR_RETURN(const Target target, ReadTarget(options));
+  ASSIGN_OR_RETURN(const Target target, ReadTarget(options, warnings));
   LocalStages stages;
   // Warnings of what is past help nobody.
   std::ostream nowhere(nullptr);

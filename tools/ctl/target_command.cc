@@ -20,6 +20,8 @@
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/render/v1/render.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
+#include "google/protobuf/repeated_ptr_field.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "manager/bundle/bundle_revision.h"
 #include "manager/documents/document_json.h"
 #include "manager/documents/documents.h"
@@ -46,11 +48,12 @@ struct World {
   manager::BundleReach reach;
 };
 
-absl::StatusOr<World> ReadWorld(const std::vector<std::string>& paths) {
+absl::StatusOr<World> ReadWorld(const std::vector<std::string>& paths,
+                                std::ostream& warnings) {
   World world;
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(std::vector<manager::ParsedDocument> documents,
-                     ReadDocumentsFile(path));
+                     ReadDocumentsFile(path, warnings));
     for (manager::ParsedDocument& parsed : documents) {
       Document& document = parsed.document;
       if (document.has_cluster()) {
@@ -74,10 +77,19 @@ absl::StatusOr<World> ReadWorld(const std::vector<std::string>& paths) {
   return world;
 }
 
+bool IsDefault(
+    const google::protobuf::RepeatedPtrField<storage::v1::Target>& targets) {
+  if (targets.size() != 1) return false;
+  storage::v1::Target target = targets[0];
+  if (target.options().ByteSizeLong() == 0) target.clear_options();
+  return google::protobuf::util::MessageDifferencer::Equals(
+      target, manager::DefaultTargets()[0]);
+}
+
 absl::StatusOr<manager::ParsedDocument> ReadBundle(
-    const TargetOptions& options) {
+    const TargetOptions& options, std::ostream& warnings) {
   ASSIGN_OR_RETURN(std::vector<manager::ParsedDocument> documents,
-                   ReadDocumentsFile(options.bundle_file));
+                   ReadDocumentsFile(options.bundle_file, warnings));
   std::vector<manager::ParsedDocument> bundles;
   for (manager::ParsedDocument& parsed : documents) {
     if (parsed.document.has_bundle()) bundles.push_back(std::move(parsed));
@@ -89,11 +101,14 @@ absl::StatusOr<manager::ParsedDocument> ReadBundle(
   }
   if (!options.targets_file.empty()) {
     ASSIGN_OR_RETURN(const TargetsFile targets,
-                     ReadTargetsFile(options.targets_file));
+                     ReadTargetsFile(options.targets_file, warnings));
     storage::v1::BundleSpec& spec = *bundles[0].document.mutable_bundle();
-    // Where it goes so far are its last targets.
-    const int own = std::min(spec.target_restrictions_size(),
-                             spec.targets_size());
+    // Where it goes so far are its last targets; without restrictions that is
+    // the one that stands for no word about it.
+    const int own =
+        spec.target_restrictions().empty() && IsDefault(spec.targets())
+            ? 1
+            : std::min(spec.target_restrictions_size(), spec.targets_size());
     spec.mutable_targets()->DeleteSubrange(spec.targets_size() - own, own);
     spec.mutable_targets()->MergeFrom(targets.targets);
     *spec.mutable_target_restrictions() = targets.restrictions;
@@ -128,8 +143,9 @@ absl::StatusOr<storage::v1::DeployOptions> FillIn(
 
 absl::Status PrintTargets(const TargetOptions& options, std::ostream& out,
                           std::ostream& warnings) {
-  ASSIGN_OR_RETURN(const manager::ParsedDocument bundle, ReadBundle(options));
-  ASSIGN_OR_RETURN(World world, ReadWorld(options.cluster_files));
+  ASSIGN_OR_RETURN(const manager::ParsedDocument bundle,
+                   ReadBundle(options, warnings));
+  ASSIGN_OR_RETURN(World world, ReadWorld(options.cluster_files, warnings));
   const auto& files = bundle.document.bundle().resources();
   const auto read =
       [&](const std::string& name) -> absl::StatusOr<std::string> {

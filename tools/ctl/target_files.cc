@@ -11,16 +11,44 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/status_macros.h"
 #include "common/yaml/documents.h"
-#include "manager/documents/documents.h"
+#include "manager/documents/deploy_fields.h"
+#include "manager/documents/field_reader.h"
 #include "nlohmann/json.hpp"
 #include "tools/ctl/commands.h"
 #include "tools/ctl/local_stages.h"
 
 namespace flotilla::ctl {
 
-using nlohmann::json;
+namespace {
 
-absl::StatusOr<TargetsFile> ReadTargetsFile(const std::string& path) {
+using google::protobuf::RepeatedPtrField;
+using manager::FieldReader;
+using nlohmann::json;
+using storage::v1::Target;
+
+RepeatedPtrField<Target> ReadTargets(const json& list,
+                                     const std::string& pointer,
+                                     manager::ProblemLog& log) {
+  RepeatedPtrField<Target> targets;
+  if (!list.is_array()) log.Error(pointer, "must be a list of targets");
+  for (size_t i = 0; list.is_array() && i < list.size(); ++i) {
+    const std::string at = absl::StrCat(pointer, "/", i);
+    if (!list[i].is_object()) {
+      log.Error(at, "must be a map");
+      continue;
+    }
+    FieldReader reader(list[i], at, log);
+    manager::OptionLines lines;
+    *targets.Add() = manager::ReadBundleTarget(reader, lines);
+  }
+  manager::NameTargets(targets);
+  return targets;
+}
+
+}  // namespace
+
+absl::StatusOr<TargetsFile> ReadTargetsFile(const std::string& path,
+                                            std::ostream& warnings) {
   ASSIGN_OR_RETURN(const std::vector<admin::v1::DocumentFile> files,
                    ReadDocumentFiles({path}));
   if (files.size() != 1) {
@@ -29,37 +57,30 @@ absl::StatusOr<TargetsFile> ReadTargetsFile(const std::string& path) {
   }
   ASSIGN_OR_RETURN(const YamlDocument document,
                    ParseYaml(files[0].content()), _ << path);
-  json value = document.value;
-  if (value.is_object() && value.contains("spec")) value = value["spec"];
-  if (value.is_array()) value = {{"targets", value}};
-  if (!value.is_object() || !value.contains("targets")) {
+  const json* value = &document.value;
+  std::string pointer;
+  if (value->is_object() && value->contains("spec")) {
+    value = &(*value)["spec"];
+    pointer = "/spec";
+  }
+  manager::ProblemLog log(path, "", &document);
+  TargetsFile out;
+  if (value->is_array()) {
+    out.targets = ReadTargets(*value, pointer, log);
+  } else if (value->is_object() && value->contains("targets")) {
+    out.targets = ReadTargets((*value)["targets"], pointer + "/targets", log);
+    const auto restrictions = value->find("targetRestrictions");
+    if (restrictions != value->end()) {
+      out.restrictions =
+          ReadTargets(*restrictions, pointer + "/targetRestrictions", log);
+    }
+  } else {
     return absl::InvalidArgumentError(absl::StrCat(
         path, " has no `targets`; write them as in a GitRepo's spec"));
   }
-  // Read as those of a Bundle, which has both lists.
-  json spec = {{"targets", value["targets"]}};
-  if (value.contains("targetRestrictions")) {
-    spec["targetRestrictions"] = value["targetRestrictions"];
-  }
-  const json wrapped = {{"apiVersion", "fleet.cattle.io/v1alpha1"},
-                        {"kind", "Bundle"},
-                        {"metadata", {{"name", "targets"}}},
-                        {"spec", std::move(spec)}};
-  manager::ParsedDocuments parsed = manager::ParseDocuments(
-      {{path, ToYaml(wrapped)}}, manager::kDefaultWorkspace);
-  if (!parsed.errors.empty()) {
-    for (core::v1::Problem& problem : parsed.errors) {
-      // They are lines of what was wrapped.
-      problem.clear_line();
-    }
-    return ProblemsError(parsed.errors);
-  }
-  TargetsFile out;
-  const storage::v1::BundleSpec& bundle = parsed.documents[0].document.bundle();
-  out.targets = bundle.targets();
-  out.restrictions = bundle.target_restrictions().empty()
-                         ? bundle.targets()
-                         : bundle.target_restrictions();
+  PrintWarnings(log.warnings(), warnings);
+  if (!log.ok()) return ProblemsError(log.errors());
+  if (out.restrictions.empty()) out.restrictions = out.targets;
   return out;
 }
 

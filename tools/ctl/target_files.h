@@ -6,6 +6,7 @@
 #ifndef FLOTILLA_TOOLS_CTL_TARGET_FILES_H_
 #define FLOTILLA_TOOLS_CTL_TARGET_FILES_H_
 
+#include <ostream>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -22,7 +23,8 @@ struct TargetsFile {
 
 // A GitRepo document, a map with `targets`, or a list of targets; YAML or JSON.
 // INVALID_ARGUMENT with every problem.
-absl::StatusOr<TargetsFile> ReadTargetsFile(const std::string& path);
+absl::StatusOr<TargetsFile> ReadTargetsFile(const std::string& path,
+                                            std::ostream& warnings);
 
 }  // namespace flotilla::ctl
 
