@@ -22,25 +22,15 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 
 #include "common/event/loop.h"
+#include "common/kube/curl_transport_options.h"
+#include "common/kube/curl_worker.h"
 #include "common/kube/http_transport.h"
 #include "common/kube/kube_identity.h"
+#include "common/kube/transport_front.h"
 
 namespace flotilla {
-
-// Thread-compatible.
-struct CurlTransportOptions {
-  // Calls of Send() on their way; more of them wait inside, in order.
-  int max_in_flight = 64;
-  // Streams on one connection before another is opened.
-  int streams_per_connection = 80;
-  absl::Duration connect_timeout = absl::Seconds(10);
-  // After this long without a byte an unanswered connection is given up.
-  absl::Duration silence_limit = absl::Seconds(15);
-  std::string user_agent = "flotilla";
-};
 
 // See the file comment.
 //
@@ -70,15 +60,14 @@ class CurlTransport : public HttpTransport {
   std::string DebugString() const;
 
  private:
-  class Front;
-  class Worker;
   class Stream;
 
-  CurlTransport(std::shared_ptr<Front> front, std::unique_ptr<Worker> worker);
+  CurlTransport(std::shared_ptr<TransportFront> front,
+                std::unique_ptr<CurlWorker> worker);
 
   // Constant after construction.
-  const std::shared_ptr<Front> front_;
-  const std::unique_ptr<Worker> worker_;
+  const std::shared_ptr<TransportFront> front_;
+  const std::unique_ptr<CurlWorker> worker_;
 
   // Loop state.
   CallId last_id_ = 0;

@@ -50,7 +50,7 @@ WORLD = re.compile(r"\babsl::Now\b|std::chrono::\w+::now|std::random_device|"
 # a deadline that only it can know.
 MAY_SEE_WORLD = re.compile(
     r"/main\.cc$|_test\.cc$|^common/log/|^common/env/posix/|^e2e/|^tools/|"
-    r"^common/kube/(curl_transport|cluster_check)\.cc$|^common/rpc/|"
+    r"^common/kube/(curl_transfer|curl_worker|cluster_check)\.cc$|^common/rpc/|"
     r"^common/net/stall_guard\.cc$|^manager/render/worker_renderer\.cc$|"
     r"^manager/bundle/corpus\.cc$|^manager/gitsync/fetch_once\.cc$|"
     r"^agent/connection/grpc_manager_link\.cc$")
