@@ -11,6 +11,7 @@
 #include "common/blob/directory_blob_store.h"
 #include "common/crypto/private_file.h"
 #include "common/crypto/sealed_box.h"
+#include "common/event/thread_worker_pool.h"
 #include "common/http/http_server.h"
 #include "common/kube/curl_transport.h"
 #include "common/kube/http_kube_client.h"
@@ -140,6 +141,7 @@ struct ManagerProcess::Parts {
 
   std::optional<DocumentRegistry> documents;
   std::optional<GitPoller> poller;
+  std::unique_ptr<ThreadWorkerPool> webhook_workers;
   std::optional<WebhookReceiver> webhooks;
   std::unique_ptr<ChartCache> chart_cache;
   std::optional<ProcessChartFetcher> charts;
@@ -189,8 +191,10 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
                  [this](const storage::v1::SecretSpec& secret) {
                    return OpenSecret(*box, secret);
                  });
+  // One: who floods it keeps nothing but other webhooks waiting.
+  webhook_workers = std::make_unique<ThreadWorkerPool>(loop, /*threads=*/1);
   webhooks.emplace(
-      loop, *store,
+      loop, *store, *webhook_workers,
       [this](const storage::v1::SecretSpec& secret) {
         return OpenSecret(*box, secret);
       },
@@ -326,17 +330,21 @@ absl::Status ManagerProcess::Parts::StartServers(
         HttpServer::Start(
             world.loop, hooks,
             [this](HttpServerRequest request, HttpServer::Respond respond) {
-              HttpResponse response;
-              if (request.method == "POST") {
-                WebhookAnswer answer =
-                    webhooks->Receive(request.headers, request.body);
-                response.status = answer.status;
-                response.body = answer.text + "\n";
-              } else {
+              if (request.method != "POST") {
+                HttpResponse response;
                 response.status = 405;
                 response.body = "webhooks are sent here by POST\n";
+                respond(std::move(response));
+                return;
               }
-              respond(std::move(response));
+              webhooks->Receive(
+                  std::move(request.headers), std::move(request.body),
+                  [respond = std::move(respond)](WebhookAnswer answer) mutable {
+                    HttpResponse response;
+                    response.status = answer.status;
+                    response.body = answer.text + "\n";
+                    respond(std::move(response));
+                  });
             }));
   }
 

@@ -92,7 +92,7 @@ class WebhookTest(unittest.TestCase):
     def test_a_push_is_fetched_without_a_poll(self):
         second = self.repo.commit({"a.yaml": "kind: y\n"}, "two")
         status, text = self.github()
-        self.assertEqual((200, "1 GitRepos will be fetched\n"), (status, text))
+        self.assertEqual((200, "GitRepos that will be fetched: 1\n"), (status, text))
         self.wait_commit("app", second)
 
         third = self.repo.commit({"a.yaml": "kind: z\n"}, "three")
@@ -133,7 +133,7 @@ class WebhookTest(unittest.TestCase):
                             webhookSecret="hook"))
         self.wait_commit("own", self.first)
         second = self.repo.commit({"a.yaml": "kind: y\n"}, "two")
-        self.assertEqual("1 GitRepos will be fetched\n",
+        self.assertEqual("GitRepos that will be fetched: 1\n",
                          self.github(key="own-secret")[1])
         self.wait_commit("own", second)
         self.assertEqual(self.first, self.commit_of("app"))

@@ -3,14 +3,14 @@
 #include "manager/webhook/webhook_receiver.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/optional.h"
 #include "flotilla/storage/v1/storage.pb.h"
@@ -24,12 +24,17 @@ constexpr char kSecretKind[] = "Secret";
 constexpr char kSystemWorkspace[] = "cattle-fleet-system";
 constexpr char kGlobalSecret[] = "gitjob-webhook";
 constexpr absl::Duration kPace = absl::Seconds(1);
+// Requests that are judged or wait for it; their bodies are in memory.
+constexpr int kMaxJudged = 32;
 
 }  // namespace
 
-WebhookReceiver::WebhookReceiver(Loop& loop, Store& store, Unseal unseal,
-                                 Poll poll)
-    : loop_(loop), unseal_(std::move(unseal)), poll_(std::move(poll)),
+WebhookReceiver::WebhookReceiver(Loop& loop, Store& store, WorkerPool& workers,
+                                 Unseal unseal, Poll poll)
+    : loop_(loop),
+      workers_(workers),
+      unseal_(std::move(unseal)),
+      poll_(std::move(poll)),
       timer_(loop.CreateTimer([this] { PollWaiting(); })),
       documents_(store, kDocumentFamily, nullptr, nullptr,
                  [](const std::string& key) {
@@ -61,54 +66,81 @@ WebhookSecret WebhookReceiver::Open(const SecretName& name) const {
   return out;
 }
 
-WebhookAnswer WebhookReceiver::Receive(const WebhookHeaders& headers,
-                                       absl::string_view body) {
+void WebhookReceiver::Receive(WebhookHeaders headers, std::string body,
+                              Respond respond) {
   if (!documents_.loaded()) {
-    return {503, "the manager is starting; try again"};
+    respond({503, "the manager is starting; try again"});
+    return;
   }
   const absl::optional<WebhookProvider> provider = DetectProvider(headers);
   if (!provider.has_value()) {
-    return {400,
-            "this is no webhook of GitHub, GitLab, Gitea, Gogs, Bitbucket or "
-            "Azure DevOps: it has none of their headers"};
+    respond({400,
+             "this is no webhook of GitHub, GitLab, Gitea, Gogs, Bitbucket or "
+             "Azure DevOps: it has none of their headers"});
+    return;
+  }
+  if (judged_ >= kMaxJudged) {
+    respond({503, "too many webhooks come at once; try again"});
+    return;
   }
 
-  std::set<SecretName> used = {{kSystemWorkspace, kGlobalSecret}};
+  ++judged_;
+  std::map<SecretName, WebhookSecret> secrets;
+  const auto add = [this, &secrets](const SecretName& name) {
+    if (secrets.count(name) == 0) secrets[name] = Open(name);
+  };
+  add({kSystemWorkspace, kGlobalSecret});
   for (const auto& [key, entry] : documents_.map()) {
-    if (entry.first.kind() == kGitRepoKind) used.insert(SecretOf(entry.first));
+    if (entry.first.kind() == kGitRepoKind) add(SecretOf(entry.first));
   }
-  std::set<SecretName> known;
-  for (const SecretName& name : used) {
-    if (IsSigned(*provider, headers, body, Open(name))) known.insert(name);
-  }
-  if (known.empty()) {
+  workers_.Submit<Judgement>(
+      [provider = *provider, headers = std::move(headers),
+       body = std::move(body), secrets = std::move(secrets)] {
+        Judgement out;
+        for (const auto& [name, secret] : secrets) {
+          if (IsSigned(provider, headers, body, secret)) out.known.insert(name);
+        }
+        if (!out.known.empty()) out.push = ParsePush(provider, headers, body);
+        return out;
+      },
+      [this, weak = std::weak_ptr<bool>(alive_), provider = *provider,
+       respond = std::move(respond)](Judgement judgement) mutable {
+        if (weak.expired()) return;
+        --judged_;
+        respond(Answer(provider, judgement));
+      });
+}
+
+WebhookAnswer WebhookReceiver::Answer(WebhookProvider provider,
+                                      const Judgement& judgement) {
+  if (judgement.known.empty()) {
     return {401, absl::StrCat(
-                     "the secret of this ", ProviderName(*provider),
+                     "the secret of this ", ProviderName(provider),
                      " webhook is missing or wrong: it must be in Secret ",
                      kSystemWorkspace, "/", kGlobalSecret,
                      " or in the Secret that spec.webhookSecret of the "
                      "GitRepo names")};
   }
-
-  const absl::StatusOr<PushEvent> push = ParsePush(*provider, headers, body);
-  if (!push.ok()) return {400, std::string(push.status().message())};
+  if (!judgement.push.ok()) {
+    return {400, std::string(judgement.push.status().message())};
+  }
+  const PushEvent& push = *judgement.push;
   int hinted = 0;
   for (const auto& [key, entry] : documents_.map()) {
     const storage::v1::Document& document = entry.first;
     if (document.kind() != kGitRepoKind || document.has_delete_time() ||
-        known.count(SecretOf(document)) == 0) {
+        judgement.known.count(SecretOf(document)) == 0) {
       continue;
     }
     const storage::v1::GitRepoSpec& spec = document.git_repo();
-    if (!MovesRef(*push, spec.branch(), spec.revision())) continue;
-    for (const std::string& url : push->urls) {
-      if (!SameRepository(url, spec.repo())) continue;
-      Hint(key);
-      ++hinted;
-      break;
+    if (!MovesRef(push, spec.branch(), spec.revision()) ||
+        push.repositories.count(RepositoryName(spec.repo())) == 0) {
+      continue;
     }
+    Hint(key);
+    ++hinted;
   }
-  return {200, absl::StrCat(hinted, " GitRepos will be fetched")};
+  return {200, absl::StrCat("GitRepos that will be fetched: ", hinted)};
 }
 
 void WebhookReceiver::Hint(const std::string& key) {

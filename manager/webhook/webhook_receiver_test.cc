@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/crypto/hmac.h"
+#include "common/event/inline_worker_pool.h"
 #include "common/event/simulated_loop.h"
 #include "common/status/status_matchers.h"
 #include "flotilla/storage/v1/storage.pb.h"
@@ -22,16 +24,19 @@
 namespace flotilla::manager {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
 class WebhookReceiverTest : public ::testing::Test {
  protected:
   void SetUp() override {
     receiver_ = std::make_unique<WebhookReceiver>(
-        loop_, store_,
+        loop_, store_, workers_,
         [](const storage::v1::SecretSpec& secret)
             -> absl::StatusOr<std::string> { return secret.sealed(); },
         [this](const std::string& workspace, const std::string& name) {
@@ -82,12 +87,20 @@ class WebhookReceiverTest : public ::testing::Test {
     PutSecret("cattle-fleet-system", "gitjob-webhook", "global");
   }
 
+  WebhookAnswer Receive(WebhookHeaders headers, std::string body) {
+    WebhookAnswer out{0, "no answer"};
+    receiver_->Receive(std::move(headers), std::move(body),
+                       [&out](WebhookAnswer answer) { out = answer; });
+    loop_.RunUntilIdle();
+    return out;
+  }
+
   // A GitHub push of `branch`, signed with `key`.
   WebhookAnswer Push(const std::string& branch, const std::string& key) {
     const std::string body = absl::StrCat(
         R"({"ref":"refs/heads/)", branch, R"(","after":"badbad","repository":)",
         R"({"html_url":"https://git.example/org/fleet"}})");
-    return receiver_->Receive(
+    return Receive(
         {{"x-github-event", "push"},
          {"x-hub-signature-256",
           "sha256=" + absl::BytesToHexString(HmacSha256(key, body))}},
@@ -95,6 +108,7 @@ class WebhookReceiverTest : public ::testing::Test {
   }
 
   SimulatedLoop loop_;
+  InlineWorkerPool workers_{loop_};
   MemoryStore store_{loop_};
   FamilyWriter writer_{store_, kDocumentFamily};
   std::vector<std::string> polled_;
@@ -162,10 +176,52 @@ TEST_F(WebhookReceiverTest, AFloodComesToOnePollASecond) {
   EXPECT_EQ(polled_.size(), 2);
 }
 
+TEST_F(WebhookReceiverTest, TheLoopIsNotHeldUpByABody) {
+  PutGlobalSecret();
+  int answers = 0;
+
+  receiver_->Receive({{"x-github-event", "push"}}, std::string(1 << 20, 'x'),
+                     [&answers](const WebhookAnswer& answer) {
+                       EXPECT_EQ(answer.status, 401);
+                       ++answers;
+                     });
+  EXPECT_EQ(answers, 0);
+
+  loop_.RunUntilIdle();
+  EXPECT_EQ(answers, 1);
+}
+
+TEST_F(WebhookReceiverTest, FewBodiesWaitInMemory) {
+  PutGlobalSecret();
+  std::vector<int> answers;
+
+  for (int i = 0; i < 40; ++i) {
+    receiver_->Receive({{"x-github-event", "push"}}, "{}",
+                       [&answers](const WebhookAnswer& answer) {
+                         answers.push_back(answer.status);
+                       });
+  }
+  EXPECT_THAT(answers, AllOf(SizeIs(8), Each(503)));
+
+  loop_.RunUntilIdle();
+  EXPECT_THAT(answers, SizeIs(40));
+  EXPECT_EQ(Push("main", "global").status, 200);
+}
+
+TEST_F(WebhookReceiverTest, NothingIsAnsweredWhenItIsGone) {
+  PutGlobalSecret();
+  receiver_->Receive({{"x-github-event", "push"}}, "{}",
+                     [](const WebhookAnswer&) { FAIL(); });
+
+  receiver_ = nullptr;
+
+  loop_.RunUntilIdle();
+}
+
 TEST_F(WebhookReceiverTest, SaysWhatIsNoWebhook) {
   PutGlobalSecret();
 
-  EXPECT_EQ(receiver_->Receive({{"host", "x"}}, "{}").status, 400);
+  EXPECT_EQ(Receive({{"host", "x"}}, "{}").status, 400);
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxRefs = 1000;
+constexpr size_t kMaxNames = 20;
 constexpr char kDefaultBranch[] = "master";
 
 absl::string_view Find(const WebhookHeaders& headers, absl::string_view name) {
@@ -63,9 +64,9 @@ const json& At(const json& value, const char* key) {
 }
 
 void AddUrl(const json& value, PushEvent& push) {
-  if (value.is_string() && !value.get_ref<const std::string&>().empty()) {
-    push.urls.push_back(value.get<std::string>());
-  }
+  if (!value.is_string()) return;
+  std::string name = RepositoryName(value.get_ref<const std::string&>());
+  if (!name.empty()) push.repositories.insert(std::move(name));
 }
 
 void AddRef(const json& value, PushEvent& push) {
@@ -125,7 +126,8 @@ PushEvent ReadBitbucketServer(const json& body) {
     const json& list = At(links, kind);
     if (!list.is_array()) continue;
     for (const json& link : list) {
-      if (push.urls.size() < kMaxRefs) AddUrl(At(link, "href"), push);
+      if (push.repositories.size() >= kMaxNames) break;
+      AddUrl(At(link, "href"), push);
     }
   }
   const json& changes = At(body, "changes");
@@ -144,19 +146,6 @@ PushEvent ReadAzure(const json& body) {
   if (!updates.is_array()) return push;
   for (const json& update : updates) AddRef(At(update, "name"), push);
   return push;
-}
-
-// "host/path", lower case, nothing else; empty for what is no address.
-std::string Canonical(absl::string_view text) {
-  const absl::StatusOr<GitUrl> url = ParseGitUrl(text);
-  if (!url.ok() || url->host.empty()) return "";
-  absl::string_view path = url->path;
-  while (absl::ConsumePrefix(&path, "/")) {
-  }
-  while (absl::ConsumeSuffix(&path, "/")) {
-  }
-  absl::ConsumeSuffix(&path, ".git");
-  return absl::AsciiStrToLower(absl::StrCat(url->host, "/", path));
 }
 
 }  // namespace
@@ -270,9 +259,16 @@ absl::StatusOr<PushEvent> ParsePush(WebhookProvider provider,
   return PushEvent();
 }
 
-bool SameRepository(absl::string_view a, absl::string_view b) {
-  const std::string one = Canonical(a);
-  return !one.empty() && one == Canonical(b);
+std::string RepositoryName(absl::string_view text) {
+  const absl::StatusOr<GitUrl> url = ParseGitUrl(text);
+  if (!url.ok() || url->host.empty()) return "";
+  absl::string_view path = url->path;
+  while (absl::ConsumePrefix(&path, "/")) {
+  }
+  while (absl::ConsumeSuffix(&path, "/")) {
+  }
+  absl::ConsumeSuffix(&path, ".git");
+  return absl::AsciiStrToLower(absl::StrCat(url->host, "/", path));
 }
 
 bool MovesRef(const PushEvent& push, absl::string_view branch,

@@ -9,6 +9,7 @@
 #define FLOTILLA_MANAGER_WEBHOOK_WEBHOOK_REQUEST_H_
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,8 +37,8 @@ using WebhookSecret = std::map<std::string, std::string>;
 
 // What a push says.
 struct PushEvent {
-  // Addresses of the repository as the provider writes them.
-  std::vector<std::string> urls;
+  // Names of the repository, one for each address that the provider gives it.
+  std::set<std::string> repositories;
   // Branches and tags that moved, without refs/heads/ and refs/tags/.
   std::vector<std::string> branches;
   std::vector<std::string> tags;
@@ -54,16 +55,17 @@ absl::string_view ProviderName(WebhookProvider provider);
 bool IsSigned(WebhookProvider provider, const WebhookHeaders& headers,
               absl::string_view body, const WebhookSecret& secret);
 
-// What the body says. No URLs: an event that means nothing to us, such as a
-// ping. INVALID_ARGUMENT with a sentence for a body that is none of the
+// What the body says. No repositories: an event that means nothing to us, such
+// as a ping. INVALID_ARGUMENT with a sentence for a body that is none of the
 // provider's.
 absl::StatusOr<PushEvent> ParsePush(WebhookProvider provider,
                                     const WebhookHeaders& headers,
                                     absl::string_view body);
 
-// Whether two addresses name one repository: case, scheme, port, user and
-// ".git" do not count, nor whether it is written as scp does.
-bool SameRepository(absl::string_view a, absl::string_view b);
+// The name that all addresses of one repository have in common: case, scheme,
+// port, user and ".git" do not count, nor whether it is written as scp does.
+// Empty for what is no address of a server.
+std::string RepositoryName(absl::string_view url);
 
 // Whether a push moves what a GitRepo follows: one with a commit never, one
 // with a tag by that tag, else by its branch.

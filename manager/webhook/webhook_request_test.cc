@@ -148,7 +148,7 @@ TEST(WebhookRequestTest, ReadsWhatEachProviderSends) {
     SCOPED_TRACE(ProviderName(c.provider));
     const auto push = ParsePush(c.provider, {}, c.body);
     ASSERT_THAT(push, IsOk());
-    EXPECT_THAT(push->urls, ElementsAre(c.url));
+    EXPECT_THAT(push->repositories, ElementsAre(RepositoryName(c.url)));
     if (c.branch != nullptr) {
       EXPECT_THAT(push->branches, ElementsAre(c.branch));
     }
@@ -162,7 +162,7 @@ TEST(WebhookRequestTest, APingMeansNothing) {
   const auto push = ParsePush(WebhookProvider::kGitHub,
                               {{"x-github-event", "ping"}}, "{\"zen\":\"\"}");
   ASSERT_THAT(push, IsOk());
-  EXPECT_THAT(push->urls, IsEmpty());
+  EXPECT_THAT(push->repositories, IsEmpty());
 }
 
 // What has crashed others: null, lists and numbers in each place.
@@ -213,16 +213,20 @@ TEST(WebhookRequestTest, TheSpellingOfAnAddressDoesNotCount) {
       "https://git.example:8443/org/repo",
       "ssh://git@git.example:7999/org/repo.git",
   };
-  for (const char* a : same) {
-    for (const char* b : same)
-      EXPECT_TRUE(SameRepository(a, b)) << a << " " << b;
+  for (const char* url : same) {
+    EXPECT_EQ(RepositoryName(url), "git.example/org/repo") << url;
   }
   for (const char* other :
        {"https://git.example/org/repo2", "https://git.example/org",
         "https://evil.example/git.example/org/repo", "", "x",
         "https://git.example.evil/org/repo", "file:///org/repo"}) {
-    EXPECT_FALSE(SameRepository("https://git.example/org/repo", other))
-        << other;
+    EXPECT_NE(RepositoryName(other), "git.example/org/repo") << other;
+  }
+}
+
+TEST(WebhookRequestTest, WhatIsNoAddressOfAServerHasNoName) {
+  for (const char* url : {"", "x", "file:///org/repo", "https://"}) {
+    EXPECT_EQ(RepositoryName(url), "") << url;
   }
 }
 
