@@ -55,6 +55,16 @@ FileTree::CachedDirectory(const std::string& directory) {
   std::sort(
       entries.begin(), entries.end(),
       [](const RawEntry& a, const RawEntry& b) { return a.name < b.name; });
+  // Git makes no such directory, but whoever pushes can. Which of the two
+  // would count is nobody's to guess.
+  const auto twice = std::adjacent_find(
+      entries.begin(), entries.end(),
+      [](const RawEntry& a, const RawEntry& b) { return a.name == b.name; });
+  if (twice != entries.end()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "directory \"", Shown(directory), "\" has two entries called \"",
+        Shown(twice->name), "\", as Git never writes it: commit it anew"));
+  }
   if (recent_.size() < kRecentDirectories) {
     recent_.reserve(kRecentDirectories);
     recent_.emplace_back(directory, std::move(entries));
@@ -93,7 +103,9 @@ absl::StatusOr<FileTree::Resolved> FileTree::Resolve(const std::string& path) {
       at = {std::string(TreeParent(at.path)), root};
       continue;
     }
-    if (at.raw.kind != RawEntry::Kind::kDirectory) return NotFound(path);
+    if (at.raw.kind != RawEntry::Kind::kDirectory || !IsUsableName(part)) {
+      return NotFound(path);
+    }
     ASSIGN_OR_RETURN(const std::vector<RawEntry>* entries,
                      CachedDirectory(at.path));
     const auto found = std::lower_bound(
@@ -142,6 +154,14 @@ absl::StatusOr<TreeEntry> FileTree::ToEntry(const std::string& shown_path,
         "\" has a name that may not be used: rename it, without control "
         "characters, backslashes or bytes that are not UTF-8, and not "
         "\".git\"");
+    return entry;
+  }
+  if (shown_path.size() > kMaxTreePath) {
+    entry.kind = TreeEntry::Kind::kOther;
+    entry.problem = absl::StrCat("\"", Shown(shown_path),
+                                 "\" has a path that may not be used: it is "
+                                 "longer than ",
+                                 kMaxTreePath, " bytes");
     return entry;
   }
   if (raw.kind == RawEntry::Kind::kLink) {

@@ -492,6 +492,27 @@ TEST_F(Libgit2RepositoryTest, NamesThatGitForbidsCannotBeRead) {
   }
 }
 
+TEST_F(Libgit2RepositoryTest, ANameThatIsThereTwiceIsAnError) {
+  Init();
+  Write("f", "1");
+  Write("g", "2");
+  Commit();
+  std::ofstream(base_ + "/tree")
+      << "100644 blob " << Git("rev-parse HEAD:f") << "\tsame\n"
+      << "100644 blob " << Git("rev-parse HEAD:g") << "\tsame\n";
+  const std::string tree_id = Git("mktree < '" + base_ + "/tree'");
+  Git("update-ref refs/heads/master " + Git("commit-tree -m x " + tree_id));
+
+  const auto commit = Fetch(Source());
+
+  ASSERT_THAT(commit, IsOk());
+  const auto tree = Tree(*commit);
+  const auto twice = StatusIs(absl::StatusCode::kInvalidArgument,
+                              HasSubstr("two entries called \"same\""));
+  EXPECT_THAT(tree->Walk(""), twice);
+  EXPECT_THAT(tree->Read("same", 10), twice);
+}
+
 TEST_F(Libgit2RepositoryTest, DamagedClonesAreMadeAgain) {
   Init();
   Write("f", "1");
