@@ -2,7 +2,6 @@
 
 #include "manager/gitsync/git_socket.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <git2.h>
 #include <git2/sys/stream.h>
@@ -26,6 +25,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "manager/gitsync/refused_address.h"
 
 namespace flotilla::manager {
 namespace {
@@ -55,23 +55,6 @@ int Fail(absl::Status status) {
     scope->SetError(std::move(status));
   }
   return -1;
-}
-
-// Addresses that no Git server has, but services for machines' credentials.
-bool IsLinkLocal(const sockaddr* address) {
-  if (address->sa_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
-    return (ntohl(v4->sin_addr.s_addr) & 0xffff0000u) == 0xa9fe0000u;
-  }
-  if (address->sa_family == AF_INET6) {
-    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address);
-    if (IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr)) return true;
-    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-      return v6->sin6_addr.s6_addr[12] == 169 &&
-             v6->sin6_addr.s6_addr[13] == 254;
-    }
-  }
-  return false;
 }
 
 // A connected, blocking socket, or -1 with `error` set to an errno.
@@ -156,7 +139,7 @@ int StreamConnect(git_stream* self) {
   int error = 0;
   bool refused = false;
   for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
-    if (IsLinkLocal(at->ai_addr)) {
+    if (IsRefusedAddress(*at->ai_addr)) {
       refused = true;
       continue;
     }
@@ -171,8 +154,9 @@ int StreamConnect(git_stream* self) {
   }
   if (error == 0 && refused) {
     return Fail(absl::PermissionDeniedError(absl::StrCat(
-        "Git server ", shown, " has a link-local address, which is never "
-        "connected to; check spec.repo")));
+        "Git server ", shown, " has a link-local address, or another at which "
+        "machines get their credentials: those are never connected to; check "
+        "spec.repo")));
   }
   return Fail(absl::UnavailableError(
       absl::StrCat("cannot reach Git server ", shown, ": ",
