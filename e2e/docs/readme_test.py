@@ -6,23 +6,37 @@ e2e/story/demo_test.py runs; `bazel run manager` is what this test starts.
 """
 
 import itertools
+import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
 import unittest
 
 from e2e.testing import binaries, junit
 from e2e.testing.flotilla import Manager
-from e2e.testing.repo import Repo
+from e2e.testing.repo import GIT_ENVIRONMENT, Repo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEFAULT_ADMIN = "127.0.0.1:7444"
+# The first words of lines for a shell, from the root of the work tree.
+SHELL = {"cp", "sed", "(cd"}
 # The first words of lines that other tests run.
 ELSEWHERE = {"./tools/demo", "./tools/test", "./tools/setup", "bazel", "alias",
              "kubectl"}
+# What only an agent can have told, and what stands in its place here.
+FROM_AGENTS = {
+    "flotilla get facts dev -o yaml > facts.yaml":
+        "kubeVersion: v1.31.7\nkinds:\n"
+        "- {version: v1, kind: ConfigMap, plural: configmaps, namespaced: true}\n"
+        "- {version: v1, kind: Service, plural: services, namespaced: true}\n"
+        "- {group: apps, version: v1, kind: Deployment, plural: deployments, "
+        "namespaced: true}\n",
+    "flotilla get document Cluster dev -o yaml > cluster.yaml":
+        "apiVersion: fleet.cattle.io/v1alpha1\nkind: Cluster\n"
+        "metadata: {name: dev, namespace: fleet-default}\n",
+}
 
 
 def commands(text):
@@ -48,16 +62,7 @@ class ReadmeTest(unittest.TestCase):
         self.manager = Manager(self.folder / "manager").start()
         self.addCleanup(self.manager.kill)
 
-        repo = Repo(self.folder / "gitops-fleet")
         example = ROOT / "docs" / "examples" / "gitops-fleet"
-        repo.copy(example)
-        repo.commit(message="the exercise repository")
-        documents = self.folder / "fleet-resources"
-        shutil.copytree(example / "fleet-resources", documents)
-        for path in documents.iterdir():
-            path.write_text(re.sub(
-                r"repo: \S+", f"repo: {repo.file_url()}", path.read_text()
-            ))
         # With a history, for `flotilla diff`.
         history = Repo(self.folder / "history.git")
         history.copy(example / "helm", "helm")
@@ -77,12 +82,24 @@ class ReadmeTest(unittest.TestCase):
             "metadata: {name: one, namespace: fleet-default}\n")
 
     def _run(self, words):
+        """`flotilla ... > FILE` writes into a file, as a shell does."""
+        into = None
+        if ">" in words:
+            into = self.folder / words[-1]
+            words = words[:-2]
+        done = self._run_program(words)
+        if into is not None:
+            into.write_text(done.stdout)
+        return done
+
+    def _run_program(self, words):
         program = {
             "flotilla": lambda: binaries.find("tools/ctl/flotilla"),
             "grpcurl": lambda: binaries.find("e2e/cluster/grpcurl/grpcurl"),
         }[words[0]]()
         words = [
-            self.manager.admin_address if word == DEFAULT_ADMIN else word
+            self.manager.admin_address if word == DEFAULT_ADMIN
+            else re.sub("^~/", f"{self.folder}/", word)
             for word in words
         ]
         return subprocess.run(
@@ -90,6 +107,13 @@ class ReadmeTest(unittest.TestCase):
             capture_output=True, timeout=60, check=False,
             env={"FLOTILLA_SERVER": self.manager.admin_address,
                  "HOME": str(self.folder)},
+        )
+
+    def _shell(self, line):
+        return subprocess.run(
+            ["bash", "-euc", line], cwd=ROOT, text=True, capture_output=True,
+            timeout=60, check=False,
+            env={**os.environ, **GIT_ENVIRONMENT, "HOME": str(self.folder)},
         )
 
     def test_the_commands_of_the_readme_work_in_their_order(self):
@@ -102,12 +126,21 @@ class ReadmeTest(unittest.TestCase):
         for line in [*lines, removal]:
             if line.split()[0] in ELSEWHERE:
                 continue
+            if line in FROM_AGENTS:
+                (self.folder / line.split()[-1]).write_text(FROM_AGENTS[line])
+                continue
+            if line.split()[0] in SHELL:
+                with self.subTest(command=line):
+                    done = self._shell(line)
+                    self.assertEqual(0, done.returncode, done.stderr)
+                continue
             for words in alternatives(line):
                 with self.subTest(command=" ".join(words)):
                     done = self._run(words)
                     self.assertEqual(0, done.returncode, done.stderr)
                     ran += 1
         self.assertGreater(ran, 10)
+        self.assertLessEqual(FROM_AGENTS.keys(), set(lines))
 
     def test_the_secret_of_the_readme_is_taken(self):
         text = (ROOT / "README.md").read_text()
