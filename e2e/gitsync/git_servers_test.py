@@ -1,24 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manager's Git fetcher against real servers, good and bad."""
 
+import hashlib
 import http.server
 import json
+import os
 import pathlib
+import resource
 import socket
 import socketserver
 import ssl
+import struct
 import subprocess
 import tempfile
 import threading
 import unittest
 import urllib.parse
+import zlib
 
 from e2e.testing import binaries, junit
 from e2e.testing.git_server import GitServer
-from e2e.testing.repo import Repo
+from e2e.testing.repo import GIT_ENVIRONMENT, Repo, git
 from e2e.testing.ssh_server import SshServer
 
 CANARY = "canary-7d1f"
+
+
+def size_of(number):
+    """A number as deltas begin with two of."""
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def packed(kind, content, base=b""):
+    """An object of a pack; `base` is the id of what a delta is against."""
+    rest = len(content) >> 4
+    head = bytearray([kind << 4 | len(content) & 0xF])
+    while rest:
+        head[-1] |= 0x80
+        head.append(rest & 0x7F)
+        rest >>= 7
+    return bytes(head) + base + zlib.compress(content)
 
 
 class Proxy:
@@ -90,14 +116,19 @@ class GitServersTest(unittest.TestCase):
         self.repo = Repo(self.root / "fleet.git")
         self.head = self.repo.commit({"a/x.yaml": "1", "b.yaml": "2"}, "one")
 
-    def _fetch(self, url, **fields):
-        """What fetch_once says: (first word, the whole)."""
+    def _fetch(self, url, memory=None, **fields):
+        """What fetch_once says: (first word, the whole).
+
+        With `memory` it cannot have more bytes than that.
+        """
         request = {"directory": str(self.folder / "clones"), "url": url,
                    "branch": "main", **fields}
         done = subprocess.run(
             [binaries.find("manager/gitsync/fetch_once")],
             input=json.dumps(request), capture_output=True, text=True,
             timeout=60, check=False,
+            preexec_fn=None if memory is None else lambda: resource.setrlimit(
+                resource.RLIMIT_DATA, (memory, memory)),
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn(CANARY, done.stdout + done.stderr)
@@ -160,6 +191,45 @@ class GitServersTest(unittest.TestCase):
             word, text = self._fetch(url)
             self.assertEqual(word, "UNAUTHENTICATED", text)
             self.assertIn("asks for credentials", text)
+
+    def test_a_very_large_file_takes_no_memory(self):
+        with open(self.repo.work / "huge.yaml", "wb") as file:
+            # A thousandth of it once it is packed.
+            file.truncate(300 << 20)
+        head = self.repo.commit({}, "huge")
+        with GitServer(self.root) as server:
+            _, text = self._fetch(server.url("fleet.git"), memory=200 << 20)
+        self.assertEqual(text.split()[:2], ["OK", head], text)
+
+    def test_a_delta_that_unpacks_to_very_much_is_refused(self):
+        base, copies = bytes(1 << 20), 300
+        delta = (size_of(len(base)) + size_of(copies * len(base))
+                 # Copy 1 MiB from the beginning: size 0x100000.
+                 + b"\xc0\x10" * copies)
+        blob = git("hash-object", "-w", "--stdin", cwd=self.repo.path,
+                   stdin=base.decode())
+        bomb = hashlib.sha1(b"blob %d\0" % (copies * len(base)))
+        for _ in range(copies):
+            bomb.update(base)
+        pack = b"PACK" + struct.pack(">II", 2, 2)
+        pack += packed(3, base)
+        pack += packed(7, delta, bytes.fromhex(blob))
+        pack += hashlib.sha1(pack).digest()
+        subprocess.run(["git", "index-pack", "--stdin"], cwd=self.repo.path,
+                       input=pack, check=True, capture_output=True)
+        tree = git("mktree", cwd=self.repo.path,
+                   stdin=f"100644 blob {blob}\ta\n"
+                         f"100644 blob {bomb.hexdigest()}\tb\n")
+        commit = subprocess.run(
+            ["git", "commit-tree", "-m", "bomb", tree], cwd=self.repo.path,
+            env={**os.environ, **GIT_ENVIRONMENT}, check=True, text=True,
+            capture_output=True).stdout.strip()
+        git("update-ref", "refs/heads/main", commit, cwd=self.repo.path)
+        with GitServer(self.root) as server:
+            word, text = self._fetch(server.url("fleet.git"),
+                                     memory=200 << 20)
+        self.assertEqual(word, "RESOURCE_EXHAUSTED", text)
+        self.assertIn("too large when it is unpacked", text)
 
     def test_what_is_missing_is_named(self):
         Repo(self.root / "empty.git")

@@ -234,6 +234,11 @@ absl::Status FetchAttempt::Translate(const GitError& error) const {
     return absl::ResourceExhaustedError(
         "no space left in the data directory; free some");
   }
+  if (has("overly large object")) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the repository ", at, " has a file that is too large when it is "
+        "unpacked; take it out of its history"));
+  }
   if (url.transport == GitUrl::Transport::kSsh &&
       (has("EOF") || has("not found") || has("does not exist") ||
        has("does not appear to be"))) {

@@ -513,6 +513,43 @@ TEST_F(Libgit2RepositoryTest, ANameThatIsThereTwiceIsAnError) {
   EXPECT_THAT(tree->Read("same", 10), twice);
 }
 
+TEST_F(Libgit2RepositoryTest, VeryManyEntriesOfADirectoryAreAnError) {
+  Init();
+  Write("f", "1");
+  Commit();
+  const std::string blob = Git("rev-parse HEAD:f");
+  std::ofstream list(base_ + "/tree");
+  for (int i = 0; i <= 100'000; ++i) {
+    list << "100644 blob " << blob << "\tf" << i << "\n";
+  }
+  list.close();
+  const std::string tree_id = Git("mktree --missing < '" + base_ + "/tree'");
+  Git("update-ref refs/heads/master " + Git("commit-tree -m x " + tree_id));
+
+  const auto commit = Fetch(Source());
+
+  ASSERT_THAT(commit, IsOk());
+  EXPECT_THAT(Tree(*commit)->Walk(""),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("100001 entries")));
+}
+
+TEST_F(Libgit2RepositoryTest, AHundredThousandBranchesAreAnError) {
+  Init();
+  Write("f", "1");
+  const std::string id = Commit();
+  std::ofstream refs(work() + "/.git/packed-refs");
+  refs << "# pack-refs with: peeled fully-peeled sorted \n";
+  for (int i = 100'000; i < 200'001; ++i) {
+    refs << id << " refs/heads/b" << i << "\n";
+  }
+  refs.close();
+
+  EXPECT_THAT(Fetch(Source()),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("branches and tags")));
+}
+
 TEST_F(Libgit2RepositoryTest, DamagedClonesAreMadeAgain) {
   Init();
   Write("f", "1");
