@@ -18,6 +18,8 @@
 #include "common/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "manager/stream/assignment_exchange.h"
+#include "manager/stream/blob_exchange.h"
 
 namespace flotilla::manager {
 namespace {
@@ -26,7 +28,6 @@ using agent::v1::AgentFrame;
 using agent::v1::AssignItem;
 using agent::v1::Hello;
 using agent::v1::ManagerFrame;
-using agent::v1::Reject;
 using storage::v1::Released;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -182,62 +183,6 @@ class AgentSessionTest : public ::testing::Test {
 
 // ---------------------------------------------------------------------- gate
 
-TEST(JudgeHello, DecidesByWhatTheManagerKnows) {
-  GateView good;
-  good.ready = true;
-  good.known = true;
-  good.current_key = true;
-  good.cluster_uid = "uid";
-  Hello hello;
-  hello.set_proto_min(1);
-  hello.set_proto_max(1);
-  hello.set_cluster_uid("uid");
-  ASSERT_THAT(JudgeHello(hello, good), IsOk());
-  EXPECT_FALSE(JudgeHello(hello, good)->has_value());
-
-  const auto code = [](const Hello& said, const GateView& gate) {
-    return (*JudgeHello(said, gate))->code();
-  };
-  GateView gate = good;
-  gate.ready = false;
-  gate.known = false;
-  EXPECT_EQ(code(hello, gate), Reject::CODE_NOT_READY);
-  gate = good;
-  gate.known = false;
-  EXPECT_EQ(code(hello, gate), Reject::CODE_UNKNOWN_CLUSTER);
-  gate = good;
-  gate.revoked = true;
-  EXPECT_EQ(code(hello, gate), Reject::CODE_REVOKED);
-  gate = good;
-  gate.current_key = false;
-  EXPECT_EQ(code(hello, gate), Reject::CODE_REVOKED);
-  gate = good;
-  gate.cluster_uid = "another";
-  EXPECT_EQ(code(hello, gate), Reject::CODE_UID_MISMATCH);
-
-  Hello newer = hello;
-  newer.set_proto_min(2);
-  newer.set_proto_max(3);
-  EXPECT_EQ(code(newer, good), Reject::CODE_VERSION);
-  Hello without;
-  without.set_proto_max(1);
-  EXPECT_EQ(code(without, good), Reject::CODE_UID_MISMATCH);
-}
-
-TEST(JudgeHello, RefusesMalformedOnes) {
-  Hello hello;
-  hello.set_boot_id(std::string(1000, 'x'));
-  EXPECT_THAT(JudgeHello(hello, {}),
-              StatusIs(absl::StatusCode::kInvalidArgument));
-  hello.Clear();
-  hello.set_proto_min(2);
-  hello.set_proto_max(1);
-  EXPECT_THAT(JudgeHello(hello, {}),
-              StatusIs(absl::StatusCode::kInvalidArgument));
-}
-
-// --------------------------------------------------------------- assignments
-
 TEST_F(AgentSessionTest, SendsNothingToAnAgentInSync) {
   session->OnReleased("a", Active(1, 1, "ma"));
   session->OnReleased("b", Deleting(2, 2));
@@ -321,8 +266,8 @@ TEST_F(AgentSessionTest, KeepsFramesUnderTheirLimitAndEightInFlight) {
 
   const std::vector<std::string> sent = Sent();
 
-  EXPECT_THAT(sent, SizeIs(1 + AgentSession::kWindow));
-  EXPECT_LE(last.ByteSizeLong(), AgentSession::kMaxAssignBytes + 100);
+  EXPECT_THAT(sent, SizeIs(1 + AssignmentExchange::kWindow));
+  EXPECT_LE(last.ByteSizeLong(), AssignmentExchange::kMaxAssignBytes + 100);
   Ack(1, {}, {});
   EXPECT_THAT(Sent(), SizeIs(1));
 }
@@ -557,7 +502,7 @@ TEST_F(AgentSessionTest, CutsLargeBlobsIntoFramesAndResumes) {
     ASSERT_EQ(frame->blobs().chunks_size(), 1);
     const auto& chunk = frame->blobs().chunks(0);
     EXPECT_EQ(chunk.offset(), got);
-    EXPECT_LE(chunk.data().size(), AgentSession::kMaxBlobFrameBytes);
+    EXPECT_LE(chunk.data().size(), BlobExchange::kMaxFrameBytes);
     got += chunk.data().size();
     EXPECT_EQ(chunk.last(), got == blob.size());
   }
@@ -578,7 +523,7 @@ TEST_F(AgentSessionTest, RefusesAnOffsetPastTheEnd) {
 
 TEST_F(AgentSessionTest, EndsASessionThatAsksForTooMuch) {
   Open({});
-  const std::vector<std::string> digests(AgentSession::kMaxWants, Sha256("x"));
+  const std::vector<std::string> digests(BlobExchange::kMaxWants, Sha256("x"));
   EXPECT_THAT(Need(digests).end, IsOk());
   EXPECT_THAT(Need({Sha256("x")}).end,
               StatusIs(absl::StatusCode::kResourceExhausted));

@@ -454,7 +454,7 @@ void SessionHub::StoreReport(Connection& connection,
 }
 
 void SessionHub::StoreFacts(Connection& connection,
-                            AgentSession::NewFacts facts) {
+                            NewFacts facts) {
   if (facts.digest == connection.facts_digest) return;
   storage::v1::Facts record;
   *record.mutable_facts() = std::move(facts.facts);

@@ -38,7 +38,9 @@
 #include "manager/store/typed_mirror.h"
 #include "manager/stream/agent_connection.h"
 #include "manager/stream/agent_session.h"
+#include "manager/stream/facts_assembly.h"
 #include "manager/stream/frame_counts.h"
+#include "manager/stream/hello_gate.h"
 #include "manager/stream/identity_registry.h"
 #include "manager/stream/values_desk.h"
 
@@ -148,7 +150,7 @@ class SessionHub {
   void Proceed(Connection& connection, AgentSession::Step step);
 
   void StoreReport(Connection& connection, AgentSession::Report report);
-  void StoreFacts(Connection& connection, AgentSession::NewFacts facts);
+  void StoreFacts(Connection& connection, NewFacts facts);
   void StoreValues(Connection& connection,
                    const agent::v1::ValuesReport& report);
   void AskAllValues(Connection& connection);
