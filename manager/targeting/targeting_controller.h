@@ -24,22 +24,19 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "common/event/loop.h"
 #include "flotilla/storage/v1/storage.pb.h"
+#include "common/event/loop.h"
 #include "manager/store/store.h"
-#include "manager/store/typed_mirror.h"
-#include "manager/targeting/bundle_reach.h"
 #include "manager/targeting/target_resolver.h"
+#include "manager/targeting/targeting_slots.h"
+#include "manager/targeting/targeting_view.h"
 
 namespace flotilla::manager {
 
@@ -48,12 +45,11 @@ class TargetingController {
  public:
   // `loop` and `store` must outlive it. `writer` writes kDesiredFamily.
   TargetingController(Loop& loop, Store& store, FamilyWriter writer);
-  ~TargetingController();
   TargetingController(const TargetingController&) = delete;
   TargetingController& operator=(const TargetingController&) = delete;
 
   // Whether everything stored is known.
-  bool ready() const { return Loaded(); }
+  bool ready() const { return view_.loaded(); }
   // How many enrolled clusters have a live record of a bundle of this GitRepo.
   size_t CountDesired(absl::string_view workspace,
                       absl::string_view git_repo) const;
@@ -62,18 +58,11 @@ class TargetingController {
   uint64_t resolved_count() const { return resolved_count_; }
 
  private:
-  // What is known of a cluster and of a bundle, folded from the mirrors so
-  // that a pair of them needs no look-up.
-  struct ClusterSlot;
-  struct BundleSlot;
-  struct Groups;
-  // Cluster id, then bundle id.
-  using Pair = std::pair<std::string, std::string>;
   struct Plan {
     std::map<std::string, int64_t> compares;
     std::vector<Op> ops;
     // What the ops are about, and why.
-    std::map<Pair, std::string> pairs;
+    std::map<TargetingPair, std::string> pairs;
   };
   // One changed bundle against its clusters, or one changed cluster against
   // its bundles, in the middle of it.
@@ -87,50 +76,25 @@ class TargetingController {
     size_t next;
   };
 
-  void OnDocument(const std::string& key,
-                  const storage::v1::Document* document);
-  void OnCluster(const std::string& workspace, const std::string& name);
-  void OnSource(const std::string& kind, const std::string& workspace,
-                const std::string& name);
-  void OnIdentity(const std::string& key,
-                  const storage::v1::ClusterIdentity* identity);
-  void OnHead(const std::string& key, const storage::v1::BundleHead* head);
-  void OnRevision(const std::string& key);
-  void OnDesired(const std::string& key, const storage::v1::Desired* desired);
-  void OnReleased(const std::string& key);
-
-  bool Loaded() const;
   void Wake();
   void Run();
   // Leaves each pair to its bundle when everything is new.
   void StartOnce();
-  void ForgetGoneBundles();
-  // Turns changed groups and mappings into changed clusters and bundles.
-  void SpreadDirt();
-  void SpreadGroups(const std::string& workspace);
-  void SpreadReach(const std::string& workspace, const std::string& cause);
   // Takes up the next changed bundle or cluster; false when there is none.
   bool NextWork();
+  void AddBundlesOf(ClusterSlot& cluster, Work& work);
+  void AddClustersOf(BundleSlot& bundle, Work& work);
   void ResolvePair(BundleSlot& bundle, ClusterSlot& cluster,
                    const std::string& cause, Plan& plan);
   void PlanRemoval(BundleSlot& bundle, ClusterSlot& cluster,
                    const storage::v1::Desired& row, const std::string& cause,
                    Plan& plan);
+  void PutRow(const BundleSlot& bundle, const ClusterSlot& cluster,
+              std::string bytes, Plan& plan);
   void DropRow(BundleSlot& bundle, ClusterSlot& cluster, Plan& plan);
   void Guard(BundleSlot& bundle, ClusterSlot& cluster, Plan& plan);
   void OnWritten(absl::StatusOr<int64_t> revision,
-                 std::map<Pair, std::string> pairs);
-
-  ClusterSlot& ClusterOf(const std::string& id);
-  BundleSlot& BundleOf(const std::string& id);
-  // Reads what `slot` folds again.
-  void RefreshCluster(ClusterSlot& slot);
-  void RefreshRevision(BundleSlot& slot);
-  // True when it reaches other workspaces than before.
-  bool RefreshReach(BundleSlot& slot);
-  const Groups& GroupsIn(const std::string& workspace);
-  // Whether the GitRepo, HelmOp or Bundle document that it came from pauses.
-  bool SourcePaused(const BundleSlot& slot) const;
+                 std::map<TargetingPair, std::string> pairs);
 
   // Collaborators. Not owned.
   Loop& loop_;
@@ -144,43 +108,12 @@ class TargetingController {
   bool started_ = false;
   absl::Status last_error_;
   uint64_t resolved_count_ = 0;
-  // What changed, and why, for Desired.removed_by; an empty cause of a bundle
-  // stands for its commit or document.
-  std::map<std::string, std::string> dirty_clusters_;
-  std::map<std::string, std::string> dirty_bundles_;
-  std::map<std::string, std::string> dirty_reach_;  // By workspace.
-  std::set<std::string> dirty_groups_;              // Workspaces.
-  std::map<Pair, std::string> dirty_pairs_;
   std::optional<Work> work_;
-  // Bundles whose head went, to be forgotten with their last record.
-  std::set<std::string> gone_bundles_;
-
-  // By id. Clusters stay for ever: identities do.
-  absl::flat_hash_map<std::string, std::unique_ptr<ClusterSlot>> clusters_;
-  absl::flat_hash_map<std::string, std::unique_ptr<BundleSlot>> bundles_;
-  // By workspace, then id.
-  absl::flat_hash_map<std::string, std::map<std::string, ClusterSlot*>>
-      clusters_in_;
-  absl::flat_hash_map<std::string, std::map<std::string, BundleSlot*>>
-      bundles_of_;
-  // Bundles that may go to the clusters of a workspace.
-  absl::flat_hash_map<std::string, std::map<std::string, BundleSlot*>>
-      bundles_for_;
-  // "workspace/name" of a cluster -> ids that were enrolled under it.
-  absl::flat_hash_map<std::string, std::set<std::string>> ids_of_name_;
-  // By workspace; forgotten when one of them changes.
-  absl::flat_hash_map<std::string, std::unique_ptr<Groups>> groups_;
-  BundleReach reach_;
   std::unique_ptr<Timer> retry_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   // Declared last: destroyed first.
-  TypedMirror<storage::v1::Document> documents_;
-  TypedMirror<storage::v1::ClusterIdentity> identities_;
-  TypedMirror<storage::v1::BundleHead> heads_;
-  TypedMirror<storage::v1::BundleRevision> revisions_;
-  TypedMirror<storage::v1::Desired> desired_;
-  TypedMirror<storage::v1::Released> released_;
+  TargetingView view_;
 };
 
 }  // namespace flotilla::manager
