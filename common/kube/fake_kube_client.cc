@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,16 +23,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "nlohmann/json.hpp"
 
 #include "flotilla/core/v1/core.pb.h"
 
 #include "common/event/loop.h"
+#include "common/kube/fake_selectors.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/kube_error.h"
 #include "common/kube/object.h"
+#include "common/kube/plain_kinds.h"
+#include "common/kube/server_side_apply.h"
 #include "common/status/status_macros.h"
 
 namespace flotilla {
@@ -66,372 +67,6 @@ std::string IdText(const ObjectIdentity& id) {
 absl::Status Absent(const ObjectIdentity& id) {
   return Refuse(404, "NotFound", absl::StrCat(IdText(id), " not found"),
                 KubeError::Missing::kObject);
-}
-
-// --- Fields.
-
-// The members by which items of the list `field` are told apart; empty: the
-// list is atomic.
-std::vector<std::string> MergeKeysOf(absl::string_view field,
-                                     const json& list) {
-  const auto all_have = [&list](const std::string& name) {
-    return std::all_of(list.begin(), list.end(), [&name](const json& item) {
-      return item.is_object() && item.contains(name);
-    });
-  };
-  std::vector<std::string> keys;
-  if (field == "containers" || field == "initContainers" ||
-      field == "volumes" || field == "env") {
-    keys = {"name"};
-  } else if (field == "ports") {
-    keys = {all_have("containerPort") ? "containerPort" : "port"};
-  } else if (field == "volumeMounts") {
-    keys = {"mountPath"};
-  } else if (field == "conditions") {
-    keys = {"type"};
-  } else if (field == "ownerReferences") {
-    keys = {"uid"};
-  }
-  if (keys.empty() || list.empty() || !all_have(keys[0])) return {};
-  if (field == "ports") keys.push_back("protocol");
-  return keys;
-}
-
-PathStep KeyStep(const std::vector<std::string>& keys, const json& item) {
-  json key = json::object();
-  for (const std::string& name : keys) {
-    key[name] = item.contains(name) ? item[name] : json("TCP");
-  }
-  return {PathStep::Kind::kKey, CanonicalJson(key)};
-}
-
-bool IsIdentity(const FieldPath& path, const std::string& name) {
-  if (path.empty()) return name == "apiVersion" || name == "kind";
-  if (path.size() != 1 || path[0].text != "metadata") return false;
-  return name == "name" || name == "namespace" || name == "uid" ||
-         name == "resourceVersion" || name == "generation" ||
-         name == "creationTimestamp" || name == "managedFields" ||
-         name == "deletionTimestamp";
-}
-
-void Collect(const json& value, FieldPath* path, FieldSet* set) {
-  if (value.is_null()) return;
-  if (value.is_object() && !value.empty()) {
-    for (const auto& [name, child] : value.items()) {
-      if (IsIdentity(*path, name)) continue;
-      path->push_back({PathStep::Kind::kField, name});
-      Collect(child, path, set);
-      path->pop_back();
-    }
-    return;
-  }
-  if (value.is_array() && !path->empty()) {
-    const std::string field = path->back().text;
-    if (field == "finalizers") {
-      for (const json& item : value) {
-        path->push_back({PathStep::Kind::kValue, CanonicalJson(item)});
-        set->insert(*path);
-        path->pop_back();
-      }
-      return;
-    }
-    const std::vector<std::string> keys = MergeKeysOf(field, value);
-    if (!keys.empty()) {
-      for (const json& item : value) {
-        path->push_back(KeyStep(keys, item));
-        Collect(item, path, set);
-        path->pop_back();
-      }
-      return;
-    }
-  }
-  if (!path->empty()) set->insert(*path);
-}
-
-FieldSet FieldsOf(const json& object) {
-  FieldSet set;
-  FieldPath path;
-  Collect(object, &path, &set);
-  return set;
-}
-
-json* StepInto(json* value, const PathStep& step) {
-  if (value == nullptr) return nullptr;
-  return const_cast<json*>(FindPath(*value, {step}));
-}
-
-// Makes what is missing on the way.
-void SetAt(json* object, const FieldPath& path, const json& wanted) {
-  json* at = object;
-  for (const PathStep& step : path) {
-    json* next = StepInto(at, step);
-    if (next == nullptr) {
-      switch (step.kind) {
-        case PathStep::Kind::kField:
-          if (!at->is_object()) *at = json::object();
-          next = &(*at)[step.text];
-          break;
-        case PathStep::Kind::kKey:
-        case PathStep::Kind::kValue: {
-          if (!at->is_array()) *at = json::array();
-          absl::StatusOr<json> item = ParseKubeJson(step.text);
-          at->push_back(item.ok() ? *std::move(item) : json());
-          next = &at->back();
-          break;
-        }
-        case PathStep::Kind::kIndex:
-          return;
-      }
-    }
-    at = next;
-  }
-  *at = wanted;
-}
-
-bool IsKeyField(const FieldPath& path) {
-  if (path.size() < 2 || path[path.size() - 2].kind != PathStep::Kind::kKey) {
-    return false;
-  }
-  const absl::StatusOr<json> key = ParseKubeJson(path[path.size() - 2].text);
-  return key.ok() && key->contains(path.back().text);
-}
-
-// Takes the value at `path` out, then the maps and items that it leaves empty.
-void RemoveAt(json* object, FieldPath path) {
-  while (!path.empty()) {
-    const PathStep last = path.back();
-    path.pop_back();
-    json* const parent = const_cast<json*>(FindPath(*object, path));
-    if (parent == nullptr) return;
-    if (last.kind == PathStep::Kind::kField) {
-      if (parent->is_object()) parent->erase(last.text);
-    } else if (parent->is_array()) {
-      json* const item = StepInto(parent, last);
-      if (item != nullptr) {
-        parent->erase(parent->begin() + (item - &*parent->begin()));
-      }
-    }
-    if (path.empty() || path.size() == 1) return;
-    if (!parent->empty()) {
-      // An item with nothing but its key goes, too.
-      if (path.back().kind != PathStep::Kind::kKey) return;
-      const absl::StatusOr<json> key = ParseKubeJson(path.back().text);
-      if (!key.ok()) return;
-      for (const auto& [name, value] : parent->items()) {
-        if (!key->contains(name)) return;
-      }
-    }
-  }
-}
-
-json FieldsV1Of(const FieldSet& fields) {
-  json root = json::object();
-  for (const FieldPath& path : fields) {
-    json* at = &root;
-    for (const PathStep& step : path) {
-      switch (step.kind) {
-        case PathStep::Kind::kField:
-          at = &(*at)["f:" + step.text];
-          break;
-        case PathStep::Kind::kKey:
-          at = &(*at)["k:" + step.text];
-          break;
-        case PathStep::Kind::kValue:
-          at = &(*at)["v:" + step.text];
-          break;
-        case PathStep::Kind::kIndex:
-          at = &(*at)["i:" + step.text];
-          break;
-      }
-      if (!at->is_object()) *at = json::object();
-      if (step.kind == PathStep::Kind::kKey) (*at)["."] = json::object();
-    }
-  }
-  return root;
-}
-
-ManagedFieldsEntry* EntryOf(Managers* managers, absl::string_view manager,
-                            absl::string_view operation,
-                            absl::string_view subresource) {
-  for (ManagedFieldsEntry& entry : *managers) {
-    if (entry.manager == manager && entry.operation == operation &&
-        entry.subresource == subresource) {
-      return &entry;
-    }
-  }
-  return nullptr;
-}
-
-ManagedFieldsEntry& EnsureEntry(Managers* managers, absl::string_view manager,
-                                absl::string_view operation,
-                                absl::string_view subresource,
-                                const std::string& api_version) {
-  ManagedFieldsEntry* entry =
-      EntryOf(managers, manager, operation, subresource);
-  if (entry == nullptr) {
-    ManagedFieldsEntry made;
-    made.manager = std::string(manager);
-    made.operation = std::string(operation);
-    made.subresource = std::string(subresource);
-    managers->push_back(std::move(made));
-    entry = &managers->back();
-  }
-  entry->api_version = api_version;
-  return *entry;
-}
-
-void DropEmpty(Managers* managers) {
-  managers->erase(std::remove_if(managers->begin(), managers->end(),
-                                 [](const ManagedFieldsEntry& entry) {
-                                   return entry.fields.empty();
-                                 }),
-                  managers->end());
-}
-
-// New times for the entries whose fields are not those of `before`.
-void StampChanged(const Managers& before, const std::string& now,
-                  Managers* after) {
-  for (ManagedFieldsEntry& entry : *after) {
-    const ManagedFieldsEntry* const old =
-        EntryOf(const_cast<Managers*>(&before), entry.manager, entry.operation,
-                entry.subresource);
-    if (old == nullptr || old->fields != entry.fields || entry.time.empty()) {
-      entry.time = now;
-    }
-  }
-}
-
-bool SameManagers(const Managers& a, const Managers& b) {
-  return std::equal(
-      a.begin(), a.end(), b.begin(), b.end(),
-      [](const ManagedFieldsEntry& x, const ManagedFieldsEntry& y) {
-        return x.manager == y.manager && x.operation == y.operation &&
-               x.subresource == y.subresource && x.fields == y.fields;
-      });
-}
-
-bool Overlaps(const FieldPath& a, const FieldPath& b) {
-  return IsPrefix(a, b) || IsPrefix(b, a);
-}
-
-// --- Label selectors.
-
-bool MatchesTerm(const json& labels, absl::string_view term) {
-  term = absl::StripAsciiWhitespace(term);
-  if (term.empty()) return true;
-  if (absl::ConsumePrefix(&term, "!")) {
-    return !labels.contains(std::string(term));
-  }
-  const size_t in = term.find(" in (");
-  const size_t not_in = term.find(" notin (");
-  if (in != absl::string_view::npos || not_in != absl::string_view::npos) {
-    const std::string name(
-        absl::StripAsciiWhitespace(term.substr(0, std::min(in, not_in))));
-    const size_t open = term.find('(');
-    const absl::string_view inside =
-        term.substr(open + 1, term.rfind(')') - open - 1);
-    bool found = false;
-    for (absl::string_view value : absl::StrSplit(inside, ',')) {
-      found |= labels.contains(name) &&
-               TextOr(labels[name]) == absl::StripAsciiWhitespace(value);
-    }
-    return in != absl::string_view::npos ? found : !found;
-  }
-  const size_t equals = term.find('=');
-  if (equals == absl::string_view::npos) {
-    return labels.contains(std::string(term));
-  }
-  const bool negated = equals > 0 && term[equals - 1] == '!';
-  const std::string name(
-      absl::StripAsciiWhitespace(term.substr(0, equals - (negated ? 1 : 0))));
-  absl::string_view value = term.substr(equals + 1);
-  absl::ConsumePrefix(&value, "=");
-  const bool equal = labels.contains(name) &&
-                     TextOr(labels[name]) == absl::StripAsciiWhitespace(value);
-  return negated ? !equal : equal;
-}
-
-bool MatchesLabels(const json& object, absl::string_view selector) {
-  json labels = Member(Member(object, "metadata"), "labels");
-  if (!labels.is_object()) labels = json::object();
-  size_t begin = 0;
-  int depth = 0;
-  for (size_t i = 0; i <= selector.size(); ++i) {
-    if (i < selector.size()) {
-      if (selector[i] == '(') ++depth;
-      if (selector[i] == ')') --depth;
-      if (selector[i] != ',' || depth > 0) continue;
-    }
-    if (!MatchesTerm(labels, selector.substr(begin, i - begin))) return false;
-    begin = i + 1;
-  }
-  return true;
-}
-
-bool MatchesFieldSelector(const json& object, absl::string_view selector) {
-  for (absl::string_view term : absl::StrSplit(selector, ',')) {
-    if (term.empty()) continue;
-    const std::pair<absl::string_view, absl::string_view> parts =
-        absl::StrSplit(term, absl::MaxSplits('=', 1));
-    absl::string_view value = parts.second;
-    absl::ConsumePrefix(&value, "=");
-    absl::string_view name = parts.first;
-    absl::ConsumePrefix(&name, "metadata.");
-    if (TextOr(Member(Member(object, "metadata"), name)) != value) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// --- Kinds.
-
-ServedKind Kind(absl::string_view group, absl::string_view version,
-                absl::string_view kind, absl::string_view plural,
-                bool namespaced) {
-  ServedKind served;
-  served.group = std::string(group);
-  served.version = std::string(version);
-  served.kind = std::string(kind);
-  served.plural = std::string(plural);
-  served.namespaced = namespaced;
-  served.verbs = {"create", "delete", "get",  "list",
-                  "patch",  "update", "watch"};
-  return served;
-}
-
-std::vector<ServedKind> PlainKinds() {
-  return {
-      Kind("", "v1", "Namespace", "namespaces", false),
-      Kind("", "v1", "ConfigMap", "configmaps", true),
-      Kind("", "v1", "Secret", "secrets", true),
-      Kind("", "v1", "Service", "services", true),
-      Kind("", "v1", "ServiceAccount", "serviceaccounts", true),
-      Kind("", "v1", "Pod", "pods", true),
-      Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true),
-      Kind("apps", "v1", "Deployment", "deployments", true),
-      Kind("apps", "v1", "StatefulSet", "statefulsets", true),
-      Kind("apps", "v1", "DaemonSet", "daemonsets", true),
-      Kind("apps", "v1", "ReplicaSet", "replicasets", true),
-      Kind("batch", "v1", "Job", "jobs", true),
-      Kind("batch", "v1", "CronJob", "cronjobs", true),
-      Kind("networking.k8s.io", "v1", "Ingress", "ingresses", true),
-      Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
-      Kind("rbac.authorization.k8s.io", "v1", "Role", "roles", true),
-      Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings",
-           true),
-      Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles",
-           false),
-      Kind("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding",
-           "clusterrolebindings", false),
-      Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition",
-           "customresourcedefinitions", false),
-      Kind("admissionregistration.k8s.io", "v1",
-           "ValidatingWebhookConfiguration", "validatingwebhookconfigurations",
-           false),
-      Kind("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration",
-           "mutatingwebhookconfigurations", false),
-  };
 }
 
 bool IsNamespaceId(const ObjectIdentity& id) {
@@ -844,7 +479,7 @@ absl::StatusOr<FakeKubeClient::ObjectId> FakeKubeClient::Locate(
   return IdentityOf(key);
 }
 
-void FakeKubeClient::LearnCrd(Stored* crd) {
+void FakeKubeClient::LearnCrd(OwnedObject* crd) {
   const json& spec = Member(crd->object, "spec");
   const std::string group = TextOr(Member(spec, "group"));
   const json& names = Member(spec, "names");
@@ -852,9 +487,10 @@ void FakeKubeClient::LearnCrd(Stored* crd) {
   if (!versions.is_array()) return;
   RemoveKind(group, TextOr(Member(names, "kind")));
   for (const json& version : versions) {
-    AddKind(Kind(group, TextOr(Member(version, "name")),
-                 TextOr(Member(names, "kind")), TextOr(Member(names, "plural")),
-                 TextOr(Member(spec, "scope")) == "Namespaced"));
+    AddKind(MakeServedKind(group, TextOr(Member(version, "name")),
+                           TextOr(Member(names, "kind")),
+                           TextOr(Member(names, "plural")),
+                           TextOr(Member(spec, "scope")) == "Namespaced"));
   }
   crd->object["status"]["conditions"] = {
       {{"type", "NamesAccepted"}, {"status", "True"}},
@@ -887,17 +523,7 @@ std::string FakeKubeClient::TimeText() const {
 KubeObject FakeKubeClient::Answer(const json& object, const Managers& managers,
                                   bool metadata_only) const {
   json answer = object;
-  json list = json::array();
-  for (const ManagedFieldsEntry& entry : managers) {
-    json item = {{"manager", entry.manager},
-                 {"operation", entry.operation},
-                 {"apiVersion", entry.api_version},
-                 {"time", entry.time},
-                 {"fieldsType", "FieldsV1"},
-                 {"fieldsV1", FieldsV1Of(entry.fields)}};
-    if (!entry.subresource.empty()) item["subresource"] = entry.subresource;
-    list.push_back(std::move(item));
-  }
+  json list = ManagedFieldsOf(managers);
   if (!list.empty()) answer["metadata"]["managedFields"] = std::move(list);
   if (metadata_only) {
     answer = {{"apiVersion", "meta.k8s.io/v1"},
@@ -965,7 +591,7 @@ absl::Status FakeKubeClient::CheckImmutable(const ObjectId& id,
   return absl::OkStatus();
 }
 
-void FakeKubeClient::Commit(const ObjectId& id, Stored next) {
+void FakeKubeClient::Commit(const ObjectId& id, OwnedObject next) {
   const auto found = objects_.find(id);
   Change change;
   change.id = id;
@@ -1040,7 +666,7 @@ void FakeKubeClient::EmptyNamespace(const std::string& ns) {
     const auto found = objects_.find(id);
     if (found == objects_.end() || IsDeleting(found->second.object)) continue;
     if (HasFinalizers(found->second.object)) {
-      Stored next = found->second;
+      OwnedObject next = found->second;
       next.object["metadata"]["deletionTimestamp"] = TimeText();
       Commit(id, std::move(next));
     } else {
@@ -1094,7 +720,7 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyNow(
     }
     RETURN_IF_ERROR(CheckNamespace(id));
   }
-  Stored next;
+  OwnedObject next;
   if (exists) {
     next = found->second;
     const json& metadata = Member(next.object, "metadata");
@@ -1119,32 +745,12 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyNow(
       next.object["metadata"]["namespace"] = std::get<2>(id);
     }
   }
-  const Stored before = next;
+  const OwnedObject before = next;
 
-  // Conflicts with other managers.
   json wanted = body;
   wanted.erase("status");
-  const FieldSet fields = FieldsOf(wanted);
-  const std::string& manager = options.field_manager;
-  std::vector<KubeErrorCause> conflicts;
-  for (ManagedFieldsEntry& entry : next.managers) {
-    if (entry.manager == manager && entry.operation == "Apply") continue;
-    for (auto owned = entry.fields.begin(); owned != entry.fields.end();) {
-      bool taken = false;
-      for (const FieldPath& path : fields) {
-        if (!Overlaps(path, *owned)) continue;
-        const json* const live = FindPath(next.object, path);
-        const json* const want = FindPath(wanted, path);
-        if (want == nullptr || (live != nullptr && *live == *want)) continue;
-        taken = true;
-        conflicts.push_back({"FieldManagerConflict",
-                             absl::StrCat(".", PathText(path)),
-                             absl::StrCat("conflict with \"", entry.manager,
-                                          "\" using ", entry.api_version)});
-      }
-      owned = taken ? entry.fields.erase(owned) : std::next(owned);
-    }
-  }
+  const std::vector<KubeErrorCause> conflicts =
+      TakeFromOthers(wanted, options.field_manager, &next);
   if (!conflicts.empty() && !options.force) {
     return Refuse(409, "Conflict",
                   absl::StrCat("Apply failed with ", conflicts.size(),
@@ -1153,43 +759,7 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyNow(
                   KubeError::Missing::kNothing, conflicts);
   }
 
-  // Merge, then take out what this manager no longer wants.
-  for (const FieldPath& path : fields) {
-    const json* const value = FindPath(wanted, path);
-    if (value != nullptr) SetAt(&next.object, path, *value);
-  }
-  const std::string api_version = TextOr(Member(body, "apiVersion"));
-  FieldSet dropped;
-  if (const ManagedFieldsEntry* const old =
-          EntryOf(&next.managers, manager, "Apply", "")) {
-    dropped = Minus(old->fields, fields);
-  }
-  EnsureEntry(&next.managers, manager, "Apply", "", api_version).fields =
-      fields;
-  for (const FieldPath& path : dropped) {
-    const bool owned = std::any_of(
-        next.managers.begin(), next.managers.end(),
-        [&path](const ManagedFieldsEntry& entry) {
-          return std::any_of(entry.fields.begin(), entry.fields.end(),
-                             [&path](const FieldPath& other) {
-                               return IsPrefix(path, other);
-                             });
-        });
-    if (owned) continue;
-    if (IsKeyField(path)) {
-      // Goes with the rest of its item.
-      FieldPath item = path;
-      item.pop_back();
-      const json* const value = FindPath(next.object, item);
-      const absl::StatusOr<json> item_key = ParseKubeJson(item.back().text);
-      if (value == nullptr || !item_key.ok() ||
-          value->size() > item_key->size()) {
-        continue;
-      }
-    }
-    RemoveAt(&next.object, path);
-  }
-  DropEmpty(&next.managers);
+  MergeApplied(wanted, options.field_manager, &next);
   StampChanged(before.managers, TimeText(), &next.managers);
   if (exists) {
     RETURN_IF_ERROR(CheckImmutable(id, before.object, next.object));
@@ -1232,11 +802,11 @@ absl::StatusOr<ApplyResult> FakeKubeClient::ApplyStatusNow(
   }
   ApplyResult result;
   if (Member(found->second.object, "status") != Member(body, "status")) {
-    Stored next = found->second;
+    OwnedObject next = found->second;
     next.object["status"] = Member(body, "status");
     Commit(id, std::move(next));
   }
-  const Stored& now = objects_.at(id);
+  const OwnedObject& now = objects_.at(id);
   result.object = Answer(now.object, now.managers, !options.full_answer);
   return result;
 }
@@ -1257,9 +827,9 @@ absl::StatusOr<ApplyResult> FakeKubeClient::MergeNow(
     }
   }
   const std::string before = TextOr(Member(live, "resourceVersion"));
-  RETURN_IF_ERROR(
-      EditAs(options.field_manager, key,
-             [&patch](json& object) { object.merge_patch(patch); }));
+  RETURN_IF_ERROR(EditAs(options.field_manager, key, [&patch](json& object) {
+    object.merge_patch(patch);
+  }));
   ApplyResult result;
   const auto edited = objects_.find(id);
   // The last finalizer went, and the object with it.
@@ -1301,7 +871,7 @@ absl::StatusOr<DeleteResult> FakeKubeClient::DeleteNow(
     return result;
   }
   if (IsDeleting(found->second.object)) return result;
-  Stored next = found->second;
+  OwnedObject next = found->second;
   next.object["metadata"]["deletionTimestamp"] = TimeText();
   if (IsNamespaceId(id)) next.object["status"]["phase"] = "Terminating";
   Commit(id, std::move(next));
@@ -1327,13 +897,10 @@ absl::Status FakeKubeClient::CreateAs(absl::string_view manager, json object) {
                   absl::StrCat(IdText(id), " already exists"));
   }
   RETURN_IF_ERROR(CheckNamespace(id));
-  Stored next;
-  ManagedFieldsEntry& entry = EnsureEntry(&next.managers, manager, "Update", "",
-                                          TextOr(Member(object, "apiVersion")));
-  entry.fields = FieldsOf(object);
-  entry.time = TimeText();
+  OwnedObject next;
   next.object = std::move(object);
-  DropEmpty(&next.managers);
+  OwnFields(FieldsOf(next.object), manager, "", &next);
+  StampChanged({}, TimeText(), &next.managers);
   Commit(id, std::move(next));
   return absl::OkStatus();
 }
@@ -1344,35 +911,11 @@ absl::Status FakeKubeClient::EditAs(absl::string_view manager,
   const ObjectId id = IdentityOf(key);
   const auto found = objects_.find(id);
   if (found == objects_.end()) return Absent(id);
-  const Stored before = found->second;
-  Stored next = before;
+  const OwnedObject before = found->second;
+  OwnedObject next = before;
   edit(next.object);
   RETURN_IF_ERROR(CheckImmutable(id, before.object, next.object));
-  const FieldSet old_fields = FieldsOf(before.object);
-  const FieldSet new_fields = FieldsOf(next.object);
-  FieldSet touched;
-  for (const FieldPath& path : new_fields) {
-    const json* const old_value = FindPath(before.object, path);
-    const json* const new_value = FindPath(next.object, path);
-    if (old_value == nullptr || *old_value != *new_value) touched.insert(path);
-  }
-  const FieldSet gone = Minus(old_fields, new_fields);
-  for (ManagedFieldsEntry& entry : next.managers) {
-    for (auto owned = entry.fields.begin(); owned != entry.fields.end();) {
-      const bool lost = gone.count(*owned) > 0 || touched.count(*owned) > 0 ||
-                        std::any_of(touched.begin(), touched.end(),
-                                    [&owned](const FieldPath& path) {
-                                      return Overlaps(path, *owned);
-                                    });
-      owned = lost ? entry.fields.erase(owned) : std::next(owned);
-    }
-  }
-  if (!touched.empty()) {
-    EnsureEntry(&next.managers, manager, "Update", "",
-                TextOr(Member(next.object, "apiVersion")))
-        .fields.insert(touched.begin(), touched.end());
-  }
-  DropEmpty(&next.managers);
+  OwnChanges(before.object, manager, &next);
   StampChanged(before.managers, TimeText(), &next.managers);
   if (next.object == before.object &&
       SameManagers(next.managers, before.managers)) {
@@ -1396,7 +939,7 @@ absl::Status FakeKubeClient::SetStatus(const core::v1::ResourceKey& key,
   const ObjectId id = IdentityOf(key);
   const auto found = objects_.find(id);
   if (found == objects_.end()) return Absent(id);
-  Stored next = found->second;
+  OwnedObject next = found->second;
   if (observe && status.is_object()) {
     status["observedGeneration"] =
         IntegerOr(Member(Member(next.object, "metadata"), "generation"), 0);
@@ -1407,10 +950,7 @@ absl::Status FakeKubeClient::SetStatus(const core::v1::ResourceKey& key,
     if (!path.empty() && path[0].text == "status") fields.insert(path);
   }
   const Managers before = next.managers;
-  EnsureEntry(&next.managers, "kube-controller-manager", "Update", "status",
-              TextOr(Member(next.object, "apiVersion")))
-      .fields = fields;
-  DropEmpty(&next.managers);
+  OwnFields(std::move(fields), "kube-controller-manager", "status", &next);
   StampChanged(before, TimeText(), &next.managers);
   Commit(id, std::move(next));
   return absl::OkStatus();

@@ -45,6 +45,7 @@
 #include "common/event/loop.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/object.h"
+#include "common/kube/server_side_apply.h"
 
 namespace flotilla {
 
@@ -164,11 +165,6 @@ class FakeKubeClient : public KubeClient {
   // Group, kind, namespace, name.
   using ObjectId = ObjectIdentity;
 
-  struct Stored {
-    nlohmann::json object;  // Without managedFields.
-    std::vector<ManagedFieldsEntry> managers;
-  };
-
   // A change of one object, for watches. Null: absent.
   struct Change {
     uint64_t version = 0;
@@ -224,11 +220,11 @@ class FakeKubeClient : public KubeClient {
   absl::Status CheckImmutable(const ObjectId& id, const nlohmann::json& before,
                               const nlohmann::json& after) const;
   // Records `next` as the state of `id`, with a new version.
-  void Commit(const ObjectId& id, Stored next);
+  void Commit(const ObjectId& id, OwnedObject next);
   void Vanish(const ObjectId& id);
   void EmptyNamespace(const std::string& ns);
   void FinishNamespace(const std::string& ns);
-  void LearnCrd(Stored* crd);
+  void LearnCrd(OwnedObject* crd);
   void ForgetCrd(const nlohmann::json& crd);
   std::string TimeText() const;
   KubeObject Answer(const nlohmann::json& object,
@@ -239,7 +235,7 @@ class FakeKubeClient : public KubeClient {
   Loop& loop_;
 
   // Loop state.
-  std::map<ObjectId, Stored> objects_;
+  std::map<ObjectId, OwnedObject> objects_;
   std::deque<Change> history_;
   std::vector<ServedKind> kinds_;
   std::shared_ptr<const Discovery> discovered_;
