@@ -316,10 +316,10 @@ void AssignmentCache::RemoveInventory(std::vector<ObjectIdentity> ids,
       std::move(done));
 }
 
-void AssignmentCache::PutBlobs(std::vector<BlobStore::Blob> blobs, Done done) {
+void AssignmentCache::PutBlobs(std::vector<std::string> blobs, Done done) {
   Enqueue(
       [blobs = std::move(blobs)](Batch& batch) mutable {
-        for (BlobStore::Blob& blob : blobs) {
+        for (std::string& blob : blobs) {
           batch.blobs.push_back(std::move(blob));
         }
       },

@@ -79,7 +79,7 @@ class AssignmentCache {
   void PutInventory(std::vector<Inventory::Entry> entries, Done done);
   void RemoveInventory(std::vector<ObjectIdentity> ids, Done done);
   // Durable when `done` runs.
-  void PutBlobs(std::vector<BlobStore::Blob> blobs, Done done);
+  void PutBlobs(std::vector<std::string> blobs, Done done);
   // Removes every blob but `keep`, after the writes queued before.
   void SweepBlobs(std::vector<std::string> keep);
 
@@ -106,7 +106,7 @@ class AssignmentCache {
         assignments;
     std::map<ObjectIdentity, absl::optional<Inventory::Entry>> inventory;
     std::map<std::string, std::string> settings;
-    std::vector<BlobStore::Blob> blobs;
+    std::vector<std::string> blobs;
     absl::optional<std::vector<std::string>> sweep;
     absl::optional<uint64_t> av;
     absl::optional<uint64_t> next_order;

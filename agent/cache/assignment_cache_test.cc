@@ -109,7 +109,7 @@ TEST_F(AssignmentCacheTest, AFullDiskIsAnAnswerAndChangesNothing) {
   AssignmentCache::Stored stored;
   // The first write is alone in its batch; the others share one.
   cache_->SetSession("store", 1);
-  cache_->PutBlobs({{"bytes", false}}, [&](absl::Status s) { put = s; });
+  cache_->PutBlobs({"bytes"}, [&](absl::Status s) { put = s; });
   cache_->Store(Upsert("b", 1, 7), [&](AssignmentCache::Stored s) {
     stored = std::move(s);
   });
@@ -179,7 +179,7 @@ TEST_F(AssignmentCacheTest, ANewerSchemaIsRefusedWithASentence) {
 }
 
 TEST_F(AssignmentCacheTest, SweepsBlobsThatNobodyNeeds) {
-  cache_->PutBlobs({{"one", false}, {"two", false}}, [](absl::Status) {});
+  cache_->PutBlobs({"one", "two"}, [](absl::Status) {});
   loop_.RunUntilIdle();
   auto held = blobs_.List();
   ASSERT_EQ(held->size(), 2u);

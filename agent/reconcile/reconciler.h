@@ -173,7 +173,7 @@ class Reconciler : public LinkEvents,
   void FetchBlobs(const Ptr& deployment);
   // Again what was damaged on the disk.
   void FetchLost(const Ptr& deployment);
-  void OnBlob(const std::shared_ptr<Fetch>& fetch, bool secret,
+  void OnBlob(const std::shared_ptr<Fetch>& fetch,
               absl::StatusOr<std::string> bytes);
   void StoreBlobs(const std::shared_ptr<Fetch>& fetch);
   void FetchFailed(const Ptr& deployment, const absl::Status& status,

@@ -59,7 +59,7 @@ struct Reconciler::Fetch {
   Ptr deployment;
   uint64_t generation = 0;
   int outstanding = 0;
-  std::vector<BlobStore::Blob> here;
+  std::vector<std::string> here;
   size_t here_bytes = 0;
   int storing = 0;
   absl::Status error;
@@ -152,13 +152,11 @@ void Reconciler::FetchBlobs(const Ptr& deployment) {
       continue;
     }
     ++fetch->outstanding;
-    const bool secret = entry.secret() || (entry.key().group().empty() &&
-                                           entry.key().kind() == "Secret");
-    parts_.link.FetchBlob(entry.blob_digest(), entry.raw_size(),
-                          [this, alive = alive_, fetch,
-                           secret](absl::StatusOr<std::string> bytes) {
-                            if (*alive) OnBlob(fetch, secret, std::move(bytes));
-                          });
+    parts_.link.FetchBlob(
+        entry.blob_digest(), entry.raw_size(),
+        [this, alive = alive_, fetch](absl::StatusOr<std::string> bytes) {
+          if (*alive) OnBlob(fetch, std::move(bytes));
+        });
   }
   --fetch->outstanding;
   StoreBlobs(fetch);
@@ -177,12 +175,12 @@ void Reconciler::FetchLost(const Ptr& deployment) {
   }
 }
 
-void Reconciler::OnBlob(const std::shared_ptr<Fetch>& fetch, bool secret,
+void Reconciler::OnBlob(const std::shared_ptr<Fetch>& fetch,
                         absl::StatusOr<std::string> bytes) {
   --fetch->outstanding;
   if (bytes.ok()) {
     fetch->here_bytes += bytes->size();
-    fetch->here.push_back({*std::move(bytes), secret});
+    fetch->here.push_back(*std::move(bytes));
   } else if (fetch->error.ok()) {
     fetch->error = bytes.status();
   }
@@ -192,7 +190,7 @@ void Reconciler::OnBlob(const std::shared_ptr<Fetch>& fetch, bool secret,
 }
 
 void Reconciler::StoreBlobs(const std::shared_ptr<Fetch>& fetch) {
-  std::vector<BlobStore::Blob> blobs = std::move(fetch->here);
+  std::vector<std::string> blobs = std::move(fetch->here);
   fetch->here.clear();
   fetch->here_bytes = 0;
   ++fetch->storing;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // BlobStore keeps immutable bytes by their SHA-256. Putting the same bytes
-// twice is one blob. A blob put as secret is sealed on disk with the process's
-// key file and is otherwise the same. Get() verifies the digest: a damaged blob
-// is deleted and reported as DATA_LOSS, an absent one as NOT_FOUND.
+// twice is one blob. Get() verifies the digest: a damaged blob is deleted and
+// reported as DATA_LOSS, an absent one as NOT_FOUND.
 //
 // Calls block on the disk: use them from a WorkerPool, or from the loop only
 // for small blobs where the header of the caller says why.
@@ -12,6 +11,7 @@
 #define FLOTILLA_COMMON_BLOB_BLOB_STORE_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -23,23 +23,15 @@ namespace flotilla {
 // Thread-safe.
 class BlobStore {
  public:
-  struct Blob {
-    std::string bytes;
-    bool secret = false;
-  };
-
   virtual ~BlobStore() = default;
 
   // Durable when it returns OK (fsync). Returns the raw 32-byte digests, in
   // the order of `blobs`. One call for many blobs costs one round of syncs.
   virtual absl::StatusOr<std::vector<std::string>> PutAll(
-      const std::vector<Blob>& blobs) = 0;
+      const std::vector<std::string>& blobs) = 0;
 
-  absl::StatusOr<std::string> Put(std::string bytes, bool secret = false) {
-    std::vector<Blob> one(1);
-    one[0].bytes = std::move(bytes);
-    one[0].secret = secret;
-    auto digests = PutAll(one);
+  absl::StatusOr<std::string> Put(std::string bytes) {
+    auto digests = PutAll({std::move(bytes)});
     if (!digests.ok()) return digests.status();
     return std::move((*digests)[0]);
   }

@@ -28,10 +28,12 @@
 namespace flotilla {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 std::string FreshFolder() {
   std::string pattern = absl::StrCat(::testing::TempDir(), "/blobs-XXXXXX");
@@ -65,9 +67,9 @@ class BlobStoreContract : public ::testing::TestWithParam<bool> {
   std::unique_ptr<BlobStore> store_;
 };
 
-TEST_P(BlobStoreContract, GivesBackWhatWasPutPlainOrSecret) {
+TEST_P(BlobStoreContract, GivesBackWhatWasPut) {
   const auto digests =
-      store_->PutAll({{"plain", false}, {"secret", true}, {"", false}});
+      store_->PutAll({"plain", "secret", ""});
 
   ASSERT_THAT(digests, IsOkAndHolds(ElementsAre(
                            DigestOf("plain"), DigestOf("secret"),
@@ -79,7 +81,7 @@ TEST_P(BlobStoreContract, GivesBackWhatWasPutPlainOrSecret) {
 }
 
 TEST_P(BlobStoreContract, KeepsTheSameBytesOnce) {
-  ASSERT_THAT(store_->PutAll({{"a", false}, {"a", true}, {"a", false}}),
+  ASSERT_THAT(store_->PutAll({"a", "a", "a"}),
               IsOk());
   ASSERT_THAT(store_->Put("a"), IsOk());
 
@@ -95,7 +97,7 @@ TEST_P(BlobStoreContract, SaysNotFoundForWhatItDoesNotHold) {
 }
 
 TEST_P(BlobStoreContract, RemovesAndTakesAbsentForDone) {
-  ASSERT_THAT(store_->PutAll({{"a", false}, {"b", true}}), IsOk());
+  ASSERT_THAT(store_->PutAll({"a", "b"}), IsOk());
 
   EXPECT_THAT(store_->Remove(DigestOf("a")), IsOk());
   EXPECT_THAT(store_->Remove(DigestOf("a")), IsOk());
@@ -106,8 +108,8 @@ TEST_P(BlobStoreContract, RemovesAndTakesAbsentForDone) {
 
 TEST_P(BlobStoreContract, TakesNothingAndManyAtOnce) {
   EXPECT_THAT(store_->PutAll({}), IsOkAndHolds(IsEmpty()));
-  std::vector<BlobStore::Blob> many;
-  for (int i = 0; i < 300; ++i) many.push_back({absl::StrCat(i), i % 2 == 0});
+  std::vector<std::string> many;
+  for (int i = 0; i < 300; ++i) many.push_back(absl::StrCat(i));
 
   ASSERT_THAT(store_->PutAll(many), IsOk());
 
@@ -132,7 +134,8 @@ class DirectoryBlobStoreTest : public ::testing::Test {
   }
   std::string PathOf(absl::string_view bytes) const {
     const std::string hex = DigestToHex(DigestOf(bytes));
-    return absl::StrCat(folder_, "/blobs/", hex.substr(0, 2), "/", hex);
+    return absl::StrCat(folder_, "/blobs/", hex.substr(0, 2), "/", hex,
+                        ".sealed");
   }
 
   const std::string folder_ = FreshFolder();
@@ -142,7 +145,7 @@ class DirectoryBlobStoreTest : public ::testing::Test {
 };
 
 TEST_F(DirectoryBlobStoreTest, KeepsBlobsOverARestart) {
-  ASSERT_THAT(store_->PutAll({{"plain", false}, {"secret", true}}), IsOk());
+  ASSERT_THAT(store_->PutAll({"plain", "secret"}), IsOk());
 
   Reopen();
 
@@ -150,25 +153,43 @@ TEST_F(DirectoryBlobStoreTest, KeepsBlobsOverARestart) {
   EXPECT_THAT(store_->Get(DigestOf("secret")), IsOkAndHolds("secret"));
 }
 
-TEST_F(DirectoryBlobStoreTest, SealsWhatIsSecretAlsoWhenItWasPlainBefore) {
-  ASSERT_THAT(store_->Put("password", /*secret=*/false), IsOk());
-  EXPECT_EQ(FileText(PathOf("password")), "password");
+TEST_F(DirectoryBlobStoreTest, SealsEveryBlob) {
+  ASSERT_THAT(store_->Put("password"), IsOk());
 
-  ASSERT_THAT(store_->Put("password", /*secret=*/true), IsOk());
-  ASSERT_THAT(store_->Put("password", /*secret=*/false), IsOk());
+  EXPECT_THAT(FileText(PathOf("password")),
+              AllOf(Not(IsEmpty()), Not(HasSubstr("password"))));
+}
 
-  EXPECT_FALSE(FileExists(PathOf("password")));
-  EXPECT_THAT(FileText(PathOf("password") + ".sealed"),
-              Not(HasSubstr("password")));
+TEST_F(DirectoryBlobStoreTest, SealsWhatEarlierVersionsLeftInTheClear) {
+  ASSERT_THAT(store_->Put("sealed"), IsOk());
+  ASSERT_EQ(::unlink((folder_ + "/blobs/all-sealed").c_str()), 0);
+  const auto plain = [this](absl::string_view bytes) {
+    const std::string path = PathOf(bytes);
+    return path.substr(0, path.rfind('.'));
+  };
+  for (const std::string bytes : {"password", "sealed", "damaged"}) {
+    std::ofstream(plain(bytes)) << bytes;
+  }
+  std::ofstream(plain("damaged")) << "?";
+
+  Reopen();
+
+  EXPECT_THAT(store_->List(), IsOkAndHolds(UnorderedElementsAre(
+                                  DigestOf("password"), DigestOf("sealed"))));
+  for (const std::string bytes : {"password", "sealed", "damaged"}) {
+    EXPECT_FALSE(FileExists(plain(bytes))) << bytes;
+  }
+  EXPECT_THAT(FileText(PathOf("password")), Not(HasSubstr("password")));
   EXPECT_THAT(store_->Get(DigestOf("password")), IsOkAndHolds("password"));
 }
 
 TEST_F(DirectoryBlobStoreTest, RemovesADamagedBlobAndTakesItAgain) {
-  ASSERT_THAT(store_->PutAll({{"plain", false}, {"secret", true}}), IsOk());
-  std::ofstream(PathOf("plain")) << "plaim";
-  std::ofstream(PathOf("secret") + ".sealed") << "garbage";
+  ASSERT_THAT(store_->PutAll({"a", "b"}), IsOk());
+  std::ofstream(PathOf("a")) << "garbage";
+  // Sealed well, but as another blob.
+  std::ofstream(PathOf("b")) << box_->Seal("c", DigestOf("b"));
 
-  for (const std::string bytes : {"plain", "secret"}) {
+  for (const std::string bytes : {"a", "b"}) {
     EXPECT_THAT(store_->Get(DigestOf(bytes)),
                 StatusIs(absl::StatusCode::kDataLoss,
                          HasSubstr(DigestToHex(DigestOf(bytes)))));
@@ -191,7 +212,7 @@ TEST_F(DirectoryBlobStoreTest, ForgetsWhatWasHalfWrittenAtACrash) {
 TEST_F(DirectoryBlobStoreTest, SaysWhatItCouldNotWriteAndHoldsNothingOfIt) {
   ASSERT_EQ(::rmdir((folder_ + "/blobs/tmp").c_str()), 0);
 
-  EXPECT_THAT(store_->PutAll({{"first", false}}),
+  EXPECT_THAT(store_->PutAll({"first"}),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/tmp/")));
 
   EXPECT_FALSE(store_->Contains(DigestOf("first")));

@@ -24,6 +24,9 @@ namespace flotilla {
 namespace {
 
 constexpr absl::string_view kSealedEnding = ".sealed";
+constexpr absl::string_view kAllSealed = "/all-sealed";
+// Bytes that are sealed at a time when a store of an earlier version is opened.
+constexpr size_t kSealAtOnce = 16 << 20;
 
 // No object of a cluster comes near it; a file that does is not ours.
 constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
@@ -142,22 +145,67 @@ absl::StatusOr<std::unique_ptr<DirectoryBlobStore>> DirectoryBlobStore::Open(
       return FileError(errno, "removing", path);
     }
   }
-  return absl::WrapUnique(new DirectoryBlobStore(std::move(root), box));
+  auto store = absl::WrapUnique(new DirectoryBlobStore(std::move(root), box));
+  RETURN_IF_ERROR(store->SealWhatIsPlain());
+  return store;
 }
 
 DirectoryBlobStore::DirectoryBlobStore(std::string root, SealedBox& box)
     : root_(std::move(root)), box_(box) {}
 
+absl::Status DirectoryBlobStore::SealWhatIsPlain() {
+  const std::string marker = absl::StrCat(root_, kAllSealed);
+  if (Exists(marker)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<std::string> shards, Names(root_));
+  for (const std::string& shard : shards) {
+    if (shard.size() != 2) continue;
+    RETURN_IF_ERROR(SealWhatIsPlain(absl::StrCat(root_, "/", shard)));
+  }
+  const int fd =
+      ::open(marker.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return FileError(errno, "creating", marker);
+  ::close(fd);
+  return SyncDirectory(root_);
+}
+
+absl::Status DirectoryBlobStore::SealWhatIsPlain(const std::string& shard) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(shard));
+  std::vector<std::string> paths;
+  std::vector<std::string> blobs;
+  size_t bytes = 0;
+  const auto flush = [&]() -> absl::Status {
+    RETURN_IF_ERROR(PutAll(blobs).status());
+    for (const std::string& path : paths) {
+      if (::unlink(path.c_str()) != 0) {
+        return FileError(errno, "removing", path);
+      }
+    }
+    paths.clear();
+    blobs.clear();
+    bytes = 0;
+    return absl::OkStatus();
+  };
+  for (const std::string& name : names) {
+    const absl::StatusOr<std::string> digest = DigestFromHex(name);
+    if (!digest.ok()) continue;
+    paths.push_back(absl::StrCat(shard, "/", name));
+    absl::StatusOr<std::string> plain = ReadAll(paths.back());
+    if (plain.ok() && DigestOf(*plain) == *digest) {
+      bytes += plain->size();
+      blobs.push_back(*std::move(plain));
+    } else if (!plain.ok() && !absl::IsDataLoss(plain.status())) {
+      return plain.status();
+    }
+    if (bytes >= kSealAtOnce) RETURN_IF_ERROR(flush());
+  }
+  return flush();
+}
+
 absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::PutAll(
-    const std::vector<Blob>& blobs) {
+    const std::vector<std::string>& blobs) {
   std::vector<std::string> digests;
   digests.reserve(blobs.size());
-  // A blob that is secret once in the batch is secret.
-  absl::flat_hash_set<std::string> secret;
-  for (const Blob& blob : blobs) {
-    digests.push_back(DigestOf(blob.bytes));
-    if (blob.secret) secret.insert(digests.back());
-  }
+  for (const std::string& bytes : blobs) digests.push_back(DigestOf(bytes));
 
   absl::MutexLock lock(&mu_);
   std::vector<Pending> pending;
@@ -169,12 +217,8 @@ absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::PutAll(
   };
   absl::flat_hash_set<std::string> seen;
   for (size_t i = 0; i < blobs.size(); ++i) {
-    if (!seen.insert(digests[i]).second) continue;
-    const bool is_secret = secret.contains(digests[i]);
-    if (Exists(SealedPath(digests[i]))) continue;
-    if (!is_secret && Exists(PlainPath(digests[i]))) continue;
-    ASSIGN_OR_RETURN(Pending file,
-                     WriteAside(digests[i], {blobs[i].bytes, is_secret}));
+    if (!seen.insert(digests[i]).second || Exists(Path(digests[i]))) continue;
+    ASSIGN_OR_RETURN(Pending file, WriteAside(digests[i], blobs[i]));
     pending.push_back(std::move(file));
   }
   RETURN_IF_ERROR(Publish(pending));
@@ -182,20 +226,16 @@ absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::PutAll(
 }
 
 absl::StatusOr<DirectoryBlobStore::Pending> DirectoryBlobStore::WriteAside(
-    absl::string_view digest, const Blob& blob) {
+    absl::string_view digest, absl::string_view bytes) {
   Pending file;
   file.shard = ShardPath(digest);
   file.temporary = absl::StrCat(root_, "/tmp/", next_temporary_++);
-  file.path = blob.secret ? SealedPath(digest) : PlainPath(digest);
-  if (blob.secret && Exists(PlainPath(digest))) {
-    file.replaces = PlainPath(digest);
-  }
+  file.path = Path(digest);
   file.fd = ::open(file.temporary.c_str(),
                    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (file.fd < 0) return FileError(errno, "creating", file.temporary);
-  const absl::Status written = WriteAll(
-      file.fd, blob.secret ? box_.Seal(blob.bytes, digest) : blob.bytes,
-      file.temporary);
+  const absl::Status written =
+      WriteAll(file.fd, box_.Seal(bytes, digest), file.temporary);
   if (!written.ok()) {
     ::close(file.fd);
     ::unlink(file.temporary.c_str());
@@ -219,7 +259,6 @@ absl::Status DirectoryBlobStore::Publish(std::vector<Pending>& pending) {
       return FileError(errno, "renaming", file.temporary);
     }
     file.temporary.clear();
-    if (!file.replaces.empty()) ::unlink(file.replaces.c_str());
     shards.insert(file.shard);
   }
   for (const std::string& shard : shards) {
@@ -233,14 +272,9 @@ absl::StatusOr<std::string> DirectoryBlobStore::Get(
   if (!DigestIsValid(digest)) {
     return absl::InvalidArgumentError("a digest has 32 bytes");
   }
-  std::string path = SealedPath(digest);
+  const std::string path = Path(digest);
   absl::StatusOr<std::string> bytes = ReadAll(path);
-  if (bytes.ok()) {
-    bytes = box_.Open(*bytes, digest);
-  } else if (absl::IsNotFound(bytes.status())) {
-    path = PlainPath(digest);
-    bytes = ReadAll(path);
-  }
+  if (bytes.ok()) bytes = box_.Open(*bytes, digest);
   if (absl::IsNotFound(bytes.status())) {
     return absl::NotFoundError(
         absl::StrCat("no blob ", DigestToHex(digest), " here"));
@@ -255,23 +289,21 @@ absl::StatusOr<std::string> DirectoryBlobStore::Get(
 }
 
 bool DirectoryBlobStore::Contains(absl::string_view digest) const {
-  return DigestIsValid(digest) &&
-         (Exists(PlainPath(digest)) || Exists(SealedPath(digest)));
+  return DigestIsValid(digest) && Exists(Path(digest));
 }
 
 absl::Status DirectoryBlobStore::Remove(absl::string_view digest) {
   if (!DigestIsValid(digest)) return absl::OkStatus();
   absl::MutexLock lock(&mu_);
-  for (const std::string& path : {PlainPath(digest), SealedPath(digest)}) {
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-      return FileError(errno, "removing", path);
-    }
+  const std::string path = Path(digest);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return FileError(errno, "removing", path);
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::List() const {
-  absl::flat_hash_set<std::string> digests;
+  std::vector<std::string> digests;
   ASSIGN_OR_RETURN(const std::vector<std::string> shards, Names(root_));
   for (const std::string& shard : shards) {
     if (shard.size() != 2) continue;
@@ -279,22 +311,19 @@ absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::List() const {
                      Names(absl::StrCat(root_, "/", shard)));
     for (const std::string& name : names) {
       auto digest = DigestFromHex(absl::StripSuffix(name, kSealedEnding));
-      if (digest.ok()) digests.insert(*std::move(digest));
+      if (digest.ok()) digests.push_back(*std::move(digest));
     }
   }
-  return std::vector<std::string>(digests.begin(), digests.end());
+  return digests;
 }
 
 std::string DirectoryBlobStore::ShardPath(absl::string_view digest) const {
   return absl::StrCat(root_, "/", DigestToHex(digest.substr(0, 1)));
 }
 
-std::string DirectoryBlobStore::PlainPath(absl::string_view digest) const {
-  return absl::StrCat(ShardPath(digest), "/", DigestToHex(digest));
-}
-
-std::string DirectoryBlobStore::SealedPath(absl::string_view digest) const {
-  return absl::StrCat(PlainPath(digest), kSealedEnding);
+std::string DirectoryBlobStore::Path(absl::string_view digest) const {
+  return absl::StrCat(ShardPath(digest), "/", DigestToHex(digest),
+                      kSealedEnding);
 }
 
 absl::Status DirectoryBlobStore::DropDamaged(absl::string_view digest,

@@ -2,12 +2,16 @@
 //
 // DirectoryBlobStore keeps each blob as a file named by its digest:
 //
-//   ROOT/ab/ab12…          plain bytes
 //   ROOT/ab/ab12….sealed   sealed with the process's key file
 //   ROOT/tmp/              being written; emptied when the store is opened
+//   ROOT/all-sealed        there once nothing is left of what earlier versions
+//                          wrote in the clear
+//
+// All are sealed: a values file, a patch or an environment file holds a secret
+// as well as an object of kind Secret does.
 //
 // A blob is written aside, synced, renamed and its folder synced, so that a
-// crash leaves all of it or none. Bytes put as secret once stay sealed.
+// crash leaves all of it or none.
 //
 // Errors: RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED when the
 // folder is not writable, each with the path.
@@ -35,12 +39,13 @@ namespace flotilla {
 // Thread-safe.
 class DirectoryBlobStore final : public BlobStore {
  public:
-  // Makes the folder if it is absent. `box` seals secret blobs; not owned.
+  // Makes the folder if it is absent, and seals what lies in it in the clear.
+  // `box` is not owned.
   static absl::StatusOr<std::unique_ptr<DirectoryBlobStore>> Open(
       std::string root, SealedBox& box);
 
   absl::StatusOr<std::vector<std::string>> PutAll(
-      const std::vector<Blob>& blobs) override;
+      const std::vector<std::string>& blobs) override;
   absl::StatusOr<std::string> Get(absl::string_view digest) const override;
   bool Contains(absl::string_view digest) const override;
   absl::Status Remove(absl::string_view digest) override;
@@ -52,18 +57,17 @@ class DirectoryBlobStore final : public BlobStore {
     std::string temporary;
     std::string shard;
     std::string path;
-    // Plain file that the sealed one replaces; empty if there is none.
-    std::string replaces;
     int fd = -1;
   };
 
   DirectoryBlobStore(std::string root, SealedBox& box);
 
   std::string ShardPath(absl::string_view digest) const;
-  std::string PlainPath(absl::string_view digest) const;
-  std::string SealedPath(absl::string_view digest) const;
+  std::string Path(absl::string_view digest) const;
+  absl::Status SealWhatIsPlain();
+  absl::Status SealWhatIsPlain(const std::string& shard);
   absl::StatusOr<Pending> WriteAside(absl::string_view digest,
-                                     const Blob& blob)
+                                     absl::string_view bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Publish(std::vector<Pending>& pending)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -10,14 +10,14 @@
 namespace flotilla {
 
 absl::StatusOr<std::vector<std::string>> MemoryBlobStore::PutAll(
-    const std::vector<Blob>& blobs) {
+    const std::vector<std::string>& blobs) {
   absl::MutexLock lock(&mu_);
   if (!put_status_.ok()) return put_status_;
   std::vector<std::string> digests;
   digests.reserve(blobs.size());
-  for (const Blob& blob : blobs) {
-    digests.push_back(DigestOf(blob.bytes));
-    blobs_.emplace(digests.back(), blob.bytes);
+  for (const std::string& bytes : blobs) {
+    digests.push_back(DigestOf(bytes));
+    blobs_.emplace(digests.back(), bytes);
   }
   return digests;
 }

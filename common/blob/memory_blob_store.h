@@ -26,7 +26,7 @@ namespace flotilla {
 class MemoryBlobStore final : public BlobStore {
  public:
   absl::StatusOr<std::vector<std::string>> PutAll(
-      const std::vector<Blob>& blobs) override;
+      const std::vector<std::string>& blobs) override;
   absl::StatusOr<std::string> Get(absl::string_view digest) const override;
   bool Contains(absl::string_view digest) const override;
   absl::Status Remove(absl::string_view digest) override;

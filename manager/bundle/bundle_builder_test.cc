@@ -338,19 +338,6 @@ TEST(BundleBuilder, DoesNotMindABrokenLinkThatIsLeftOut) {
   EXPECT_THAT(result.errors, IsEmpty());
 }
 
-TEST(BundleBuilder, MarksFilesThatMayHoldASecret) {
-  const BuildResult result = Build({{"a.yaml", "kind: Secret\n"},
-                                    {"b.json", R"({"kind" : "Secret"})"},
-                                    {"c.yaml", "kind: ConfigMap\n# Secret\n"},
-                                    {"d.yaml", "kind: SecretStore\n"}});
-
-  std::vector<std::string> secret;
-  for (const ContentFile& file : result.bundles[0].content->files) {
-    if (file.secret) secret.push_back(file.name);
-  }
-  EXPECT_THAT(secret, ElementsAre("a.yaml", "b.json", "d.yaml"));
-}
-
 TEST(BundleBuilder, ReadsOnlyWhatChanged) {
   Files files = {{"a/x.yaml", "1"}, {"b/x.yaml", "1"}, {"c/x.yaml", "1"}};
   MemoryTree first(files);

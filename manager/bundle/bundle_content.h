@@ -20,8 +20,6 @@ namespace flotilla::manager {
 struct ContentFile {
   std::string name;  // Relative to the bundle's directory.
   uint64_t size = 0;
-  // There may be a Kubernetes Secret in it.
-  bool secret = false;
   // Empty once `digest` is known.
   std::string bytes;
   // SHA-256, raw; the caller's to fill in when it has stored the bytes.

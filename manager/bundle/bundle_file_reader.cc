@@ -7,7 +7,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "manager/bundle/directory_entries.h"
-#include "manager/documents/secret_scan.h"
 #include "manager/gitsync/tree_path.h"
 
 namespace flotilla::manager {
@@ -35,7 +34,6 @@ bool BundleFileReader::AddFile(const TreeEntry& entry, const std::string& name,
   ContentFile& file = files.emplace_back();
   file.name = name;
   file.size = bytes->size();
-  file.secret = MayHoldSecret(*bytes);
   file.bytes = *std::move(bytes);
   return true;
 }

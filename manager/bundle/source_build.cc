@@ -29,11 +29,11 @@ void Seal(SourceBuild::Bundle& bundle) {
 
 // Stores the files that were read now, and fills in their digests.
 absl::Status StoreFiles(BlobStore& blobs, std::vector<BuiltBundle>& bundles) {
-  std::vector<BlobStore::Blob> contents;
+  std::vector<std::string> contents;
   for (BuiltBundle& bundle : bundles) {
     if (bundle.fresh == nullptr) continue;
     for (ContentFile& file : bundle.fresh->files) {
-      contents.push_back({std::move(file.bytes), file.secret});
+      contents.push_back(std::move(file.bytes));
       file.bytes.clear();
     }
   }

@@ -228,9 +228,9 @@ absl::StatusOr<FetchedChart> ProcessChartFetcher::Serve(
 absl::Status ProcessChartFetcher::Keep(
     render::v1::FetchResponse* response,
     std::map<std::string, storage::v1::BundleFile>* files) {
-  std::vector<BlobStore::Blob> blobs(response->files_size());
+  std::vector<std::string> blobs(response->files_size());
   for (int i = 0; i < response->files_size(); ++i) {
-    blobs[i].bytes = std::move(*response->mutable_files(i)->mutable_content());
+    blobs[i] = std::move(*response->mutable_files(i)->mutable_content());
   }
   if (blobs.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<std::string> digests,
@@ -239,7 +239,7 @@ absl::Status ProcessChartFetcher::Keep(
     storage::v1::BundleFile& file = (*files)[response->files(i).name()];
     file.set_name(response->files(i).name());
     file.set_blob_digest(digests[i]);
-    file.set_size(blobs[i].bytes.size());
+    file.set_size(blobs[i].size());
   }
   return absl::OkStatus();
 }

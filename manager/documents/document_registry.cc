@@ -11,7 +11,6 @@
 #include "absl/time/time.h"
 #include "common/status/status_macros.h"
 #include "google/protobuf/timestamp.pb.h"
-#include "manager/documents/secret_scan.h"
 #include "manager/documents/secret_seal.h"
 #include "manager/store/records.h"
 
@@ -249,11 +248,10 @@ void DocumentRegistry::Apply(std::vector<ParsedDocument> documents,
   auto state = std::make_shared<State>();
   state->documents = std::move(documents);
   state->done = std::move(done);
-  std::vector<BlobStore::Blob> contents;
+  std::vector<std::string> contents;
   for (ParsedDocument& parsed : state->documents) {
     for (std::string& bytes : parsed.contents) {
-      const bool secret = MayHoldSecret(bytes);
-      contents.push_back({std::move(bytes), secret});
+      contents.push_back(std::move(bytes));
     }
   }
   Call call;

@@ -637,7 +637,7 @@ class ManifestMaker {
     entry.set_keep(keep);
     entry.set_secret(secret);
     entry.set_source_file(candidate->source.file);
-    if (!SetBlob(object, secret, &entry)) {
+    if (!SetBlob(object, &entry)) {
       Fail(candidate->source,
            absl::StrCat("the object is larger than ", kMaxObjectBytes,
                         " bytes"),
@@ -690,14 +690,12 @@ class ManifestMaker {
     return true;
   }
 
-  bool SetBlob(const json& object, bool secret,
-               core::v1::ManifestEntry* entry) {
+  bool SetBlob(const json& object, core::v1::ManifestEntry* entry) {
     ManifestBlob blob;
     blob.bytes =
         object.dump(-1, ' ', false, json::error_handler_t::replace);
     if (blob.bytes.size() > kMaxObjectBytes) return false;
     blob.digest = Sha256(blob.bytes);
-    blob.secret = secret;
     entry->set_blob_digest(blob.digest);
     entry->set_raw_size(blob.bytes.size());
     blobs_.emplace(blob.digest, std::move(blob));
@@ -726,7 +724,7 @@ class ManifestMaker {
     SetBlob({{"apiVersion", "v1"},
              {"kind", "Namespace"},
              {"metadata", {{"name", namespace_}}}},
-            /*secret=*/false, &entry);
+            &entry);
     entries_.emplace(identity, std::move(entry));
   }
 

@@ -51,7 +51,6 @@ struct ManifestBlob {
   // SHA-256 of `bytes`, raw.
   std::string digest;
   std::string bytes;
-  bool secret = false;
 };
 
 // Group and kind.

@@ -202,7 +202,6 @@ TEST(ManifestBuilder, FoldsStringDataOfSecrets) {
                   "stringData: {a: over, c: new}\n"}}));
 
   EXPECT_THAT(Entries(built), ElementsAre("/Secret default/s secret"));
-  EXPECT_TRUE(built.blobs[0].secret);
   EXPECT_EQ(Object(built, "Secret", "s")["data"],
             json::parse(R"({"a":"b3Zlcg==","b":"aGVsbG8=","c":"bmV3"})"));
   EXPECT_FALSE(Object(built, "Secret", "s").contains("stringData"));

@@ -465,14 +465,12 @@ void RenderController::Build(JobPtr job) {
         result->now_unix_seconds = input.now_unix_seconds;
         if (!result->problems.empty()) return {std::move(result)};
 
-        std::vector<BlobStore::Blob> blobs;
+        std::vector<std::string> blobs;
         for (ManifestBlob& blob : built.blobs) {
-          // Values of a cluster may be anywhere.
-          blobs.push_back(
-              {std::move(blob.bytes), blob.secret || job->is_private});
+          blobs.push_back(std::move(blob.bytes));
         }
-        blobs.push_back({SerializeRecord(built.manifest), /*secret=*/false});
-        result->manifest_size = blobs.back().bytes.size();
+        blobs.push_back(SerializeRecord(built.manifest));
+        result->manifest_size = blobs.back().size();
         absl::StatusOr<std::vector<std::string>> digests =
             this_blobs->PutAll(blobs);
         if (!digests.ok()) return digests.status();

@@ -15,8 +15,8 @@
 // * Templates in the values are filled in first, for each cluster: what counts
 //   for sharing is the outcome.
 // * With helm.valuesFrom, a deployment is pending until the cluster's answer to
-//   just what is asked is there. Nothing of such a render is shared, and all
-//   its blobs are sealed (decisions.md 8).
+//   just what is asked is there. Nothing of such a render is shared
+//   (decisions.md 8).
 //
 // On a failed commit the deployments are looked at again.
 

@@ -23,9 +23,9 @@ using storage::v1::Document;
 
 absl::Status PutFiles(BuiltBundle& bundle, BlobStore& blobs) {
   // Nothing is cached here, so everything is fresh.
-  std::vector<BlobStore::Blob> contents;
+  std::vector<std::string> contents;
   for (ContentFile& file : bundle.fresh->files) {
-    contents.push_back({std::move(file.bytes), file.secret});
+    contents.push_back(std::move(file.bytes));
     file.bytes.clear();
   }
   absl::StatusOr<std::vector<std::string>> digests = blobs.PutAll(contents);

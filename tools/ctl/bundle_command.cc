@@ -77,9 +77,9 @@ absl::StatusOr<std::string> MakeBundles(const BundleOptions& options,
   LocalStages stages;
   json all = json::array();
   for (manager::BuiltBundle& bundle : built.bundles) {
-    std::vector<BlobStore::Blob> contents;
+    std::vector<std::string> contents;
     for (manager::ContentFile& file : bundle.fresh->files) {
-      contents.push_back({std::move(file.bytes), file.secret});
+      contents.push_back(std::move(file.bytes));
     }
     ASSIGN_OR_RETURN(std::vector<std::string> digests,
                      stages.blobs().PutAll(contents));
