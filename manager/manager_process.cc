@@ -232,9 +232,13 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
       [](const absl::Status& checked) {
         if (!checked.ok()) FLOTILLA_LOG(WARNING) << checked.message();
       });
+  RenderControllerOptions rendering_options;
+  rendering_options.random_key = random_key;
+  rendering_options.cache.renderer = kVersion;
   rendering.emplace(loop, workers, *store,
-                    FamilyWriter(*store, kRenderedFamily), *blobs, *renderer,
-                    RenderControllerOptions{random_key});
+                    FamilyWriter(*store, kRenderedFamily),
+                    FamilyWriter(*store, kRenderCacheFamily), *blobs, *renderer,
+                    std::move(rendering_options));
   rollout.emplace(loop, *store, FamilyWriter(*store, kReleasedFamily));
   recorder.emplace(loop, workers, world.clock, *store,
                    FamilyWriter(*store, kObservedFamily), *status);

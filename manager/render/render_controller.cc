@@ -59,8 +59,8 @@ std::string RandomSeed(absl::string_view key, const Desired& desired) {
 }  // namespace
 
 RenderController::RenderController(Loop& loop, WorkerPool& pool, Store& store,
-                                   FamilyWriter rendered, BlobStore& blobs,
-                                   Renderer& renderer,
+                                   FamilyWriter rendered, FamilyWriter cached,
+                                   BlobStore& blobs, Renderer& renderer,
                                    RenderControllerOptions options)
     : options_(std::move(options)),
       loop_(loop),
@@ -73,6 +73,7 @@ RenderController::RenderController(Loop& loop, WorkerPool& pool, Store& store,
         failed_.clear();
         Wake();
       })),
+      cache_(store, std::move(cached), options_.cache, [this] { Wake(); }),
       revisions_(
           store, kBundleFamily,
           [this](const std::string& key, const BundleRevision*) {
@@ -136,7 +137,7 @@ void RenderController::Wake() {
   const bool idle = dirty_.empty() && finished_.empty() && gone_.empty();
   if (posted_ || (idle && orphans_collected_)) return;
   if (!desired_.loaded() || !rendered_.loaded() || !facts_.loaded() ||
-      !values_.loaded() || !revisions_.loaded()) {
+      !values_.loaded() || !revisions_.loaded() || !cache_.loaded()) {
     return;
   }
   posted_ = true;
@@ -228,7 +229,7 @@ void RenderController::Consider(const Pair& pair) {
   if (!PrepareValues(job, values)) return;
   if (job->is_private) absl::StrAppend(&job->share_key, "/of ", pair);
 
-  ResultPtr shared = FindResult(*job);
+  RenderResultPtr shared = cache_.Find(job->share_key, job->input);
   if (shared != nullptr) {
     busy_[pair] = false;
     if (loop_.MonotonicNow() - shared->verified_at < kVerifiedFor) {
@@ -326,7 +327,7 @@ void RenderController::OnValuesFilled(
         job->desired.cluster_workspace().empty()
             ? job->desired.workspace()
             : job->desired.cluster_workspace();
-    auto result = std::make_shared<Result>();
+    auto result = std::make_shared<RenderResult>();
     result->problems.push_back(MakeProblem(
         job->input, "fleet.yaml", static_cast<int>(response->error().line()),
         absl::StrCat("targeting error: cluster ", job->desired.cluster_name(),
@@ -365,7 +366,7 @@ void RenderController::OnValuesFilled(
 }
 
 void RenderController::CheckShared(JobPtr job,
-                                   ResultPtr result) {
+                                   RenderResultPtr result) {
   // Blobs that nothing names any more may have been removed.
   auto digests = result->blob_digests;
   if (!result->manifest_digest.empty()) {
@@ -385,7 +386,7 @@ void RenderController::CheckShared(JobPtr job,
           Finish(job, result);
           return;
         }
-        Forget(job->share_key, result);
+        cache_.Remove(job->share_key, result);
         busy_.erase(job->pair);
         dirty_.insert(job->pair);
         Wake();
@@ -448,12 +449,12 @@ void RenderController::OnResponse(
 }
 
 void RenderController::Build(JobPtr job) {
-  pool_.Submit<absl::StatusOr<ResultPtr>>(
+  pool_.Submit<absl::StatusOr<RenderResultPtr>>(
       [this_blobs = &blobs_,
-       job]() -> absl::StatusOr<ResultPtr> {
+       job]() -> absl::StatusOr<RenderResultPtr> {
         BuiltManifest built = job->render->Finish();
         const RenderInput& input = job->render->input();
-        auto result = std::make_shared<Result>();
+        auto result = std::make_shared<RenderResult>();
         result->problems = std::move(built.problems);
         result->warnings = std::move(built.warnings);
         result->kinds_asked = std::move(built.kinds_asked);
@@ -480,7 +481,7 @@ void RenderController::Build(JobPtr job) {
         return {std::move(result)};
       },
       [this, alive = alive_,
-       job](absl::StatusOr<ResultPtr> result) {
+       job](absl::StatusOr<RenderResultPtr> result) {
         if (!*alive) return;
         if (result.ok()) {
           Finish(job, *std::move(result));
@@ -511,14 +512,14 @@ void RenderController::FinishWithProblem(JobPtr job, core::v1::Problem problem,
         << job->desired.cluster_name() << ": " << problem.message()
         << "; trying again";
   }
-  auto result = std::make_shared<Result>();
+  auto result = std::make_shared<RenderResult>();
   result->transient = transient;
   result->problems.push_back(std::move(problem));
   Finish(std::move(job), std::move(result));
 }
 
 void RenderController::Finish(JobPtr job,
-                              ResultPtr result) {
+                              RenderResultPtr result) {
   job->result = result;
   if (job->has_slot) {
     --slots_used_;
@@ -539,57 +540,10 @@ void RenderController::Finish(JobPtr job,
     }
   } else {
     failures_ = 0;
-    if (!job->is_private) Remember(job->share_key, result);
+    if (!job->is_private) cache_.Add(job->share_key, result);
   }
   finished_.push_back(std::move(job));
   Wake();
-}
-
-RenderController::ResultPtr RenderController::FindResult(
-    const Job& job) const {
-  const auto it = results_.find(job.share_key);
-  if (it == results_.end()) return nullptr;
-  for (const ResultPtr& result : it->second) {
-    if (!result->random_seed.empty() &&
-        result->random_seed != job.input.random_seed) {
-      continue;
-    }
-    if (result->uses_now &&
-        result->now_unix_seconds != job.input.now_unix_seconds) {
-      continue;
-    }
-    // Problems of the plan depend on no facts.
-    if (!result->facts_digest.empty() &&
-        result->facts_digest != FactsDigest(job.input.facts,
-                                            result->kinds_asked,
-                                            result->uses_capabilities)) {
-      continue;
-    }
-    return result;
-  }
-  return nullptr;
-}
-
-void RenderController::Remember(const std::string& share_key,
-                                ResultPtr result) {
-  Results& known = results_[share_key];
-  for (const ResultPtr& other : known) {
-    if (other == result) return;
-  }
-  result_order_.emplace_back(share_key, result);
-  known.push_front(std::move(result));
-  while (result_order_.size() > options_.max_results) {
-    Forget(result_order_.front().first, result_order_.front().second.lock());
-    result_order_.pop_front();
-  }
-}
-
-void RenderController::Forget(const std::string& share_key,
-                              const ResultPtr& result) {
-  const auto it = results_.find(share_key);
-  if (it == results_.end() || result == nullptr) return;
-  it->second.remove(result);
-  if (it->second.empty()) results_.erase(it);
 }
 
 Rendered RenderController::MakeRecord(const Job& job,
@@ -599,7 +553,7 @@ Rendered RenderController::MakeRecord(const Job& job,
   record.set_revision(job.desired.revision());
   record.set_options_digest(job.desired.options_digest());
   record.set_facts_digest(job.cluster_digest);
-  const Result& result = *job.result;
+  const RenderResult& result = *job.result;
   record.clear_problems();
   record.clear_warnings();
   for (const core::v1::Problem& problem : result.problems) {
@@ -710,7 +664,7 @@ void RenderController::OnCommitted(absl::StatusOr<int64_t> revision,
 std::string RenderController::DebugString() const {
   return absl::StrCat("render: ", dirty_.size(), " to look at, ", busy_.size(),
                       " in work, ", failed_.size(), " to try again, ",
-                      result_order_.size(), " results, ", render_count_,
+                      cache_.size(), " results, ", render_count_,
                       " renders");
 }
 

@@ -11,7 +11,8 @@
 // * What is not the bundle's fault (worker cannot be started, disk full) is
 //   shown as a problem with code UNAVAILABLE and tried again.
 // * Deployments that agree in everything that the result depends on share one
-//   render: the first one renders, the others wait for it and take its result.
+//   render: the first one renders, the others wait for it and take its result,
+//   also after a restart (render_cache.h).
 // * Templates in the values are filled in first, for each cluster: what counts
 //   for sharing is the outcome.
 // * With helm.valuesFrom, a deployment is pending until the cluster's answer to
@@ -24,8 +25,6 @@
 #define FLOTILLA_MANAGER_RENDER_RENDER_CONTROLLER_H_
 
 #include <cstdint>
-#include <deque>
-#include <list>
 #include <memory>
 #include <string>
 #include <utility>
@@ -42,6 +41,7 @@
 #include "flotilla/render/v1/render.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/render/manifest_builder.h"
+#include "manager/render/render_cache.h"
 #include "manager/render/renderer.h"
 #include "manager/store/store.h"
 #include "manager/store/typed_mirror.h"
@@ -54,17 +54,17 @@ struct RenderControllerOptions {
   std::string random_key;
   // Bundles rendered at the same time.
   int max_jobs = 4;
-  // Results that are remembered for sharing.
-  size_t max_results = 2000;
+  RenderCacheOptions cache;
 };
 
 // Loop-affine.
 class RenderController {
  public:
-  // References must outlive it. `rendered` writes kRenderedFamily.
+  // References must outlive it. `rendered` writes kRenderedFamily, `cached`
+  // kRenderCacheFamily.
   RenderController(Loop& loop, WorkerPool& pool, Store& store,
-                   FamilyWriter rendered, BlobStore& blobs, Renderer& renderer,
-                   RenderControllerOptions options);
+                   FamilyWriter rendered, FamilyWriter cached, BlobStore& blobs,
+                   Renderer& renderer, RenderControllerOptions options);
   ~RenderController();
   RenderController(const RenderController&) = delete;
   RenderController& operator=(const RenderController&) = delete;
@@ -78,27 +78,6 @@ class RenderController {
   // "<cluster_id>/<bundle_id>", the end of a key in both families.
   using Pair = std::string;
 
-  // What a render came to.
-  struct Result {
-    std::string manifest_digest;
-    uint64_t manifest_size = 0;
-    std::vector<std::string> blob_digests;
-    std::vector<core::v1::Problem> problems;
-    std::vector<core::v1::Problem> warnings;
-    // What it depends on besides revision and options.
-    std::vector<GroupKind> kinds_asked;
-    bool uses_capabilities = false;
-    std::string facts_digest;
-    // Empty when no random function was called.
-    std::string random_seed;
-    // Whether it depends on the commit's time, and that time.
-    bool uses_now = false;
-    int64_t now_unix_seconds = 0;
-    // To be tried again.
-    bool transient = false;
-    // When its blobs were last known to be there, on the loop's clock.
-    absl::Duration verified_at;
-  };
   // One deployment that is being rendered.
   struct Job {
     Pair pair;
@@ -113,12 +92,9 @@ class RenderController {
     bool has_slot = false;
     // Made with values of the cluster: shared with nobody.
     bool is_private = false;
-    std::shared_ptr<Result> result;
+    RenderResultPtr result;
   };
   using JobPtr = std::shared_ptr<Job>;
-  // Results of one (bundle revision, options), newest first.
-  using ResultPtr = std::shared_ptr<Result>;
-  using Results = std::list<ResultPtr>;
 
   void OnDesired(const std::string& key, const storage::v1::Desired* desired);
   void OnFacts(const std::string& key);
@@ -141,7 +117,7 @@ class RenderController {
                       absl::StatusOr<render::v1::RenderResponse> response);
 
   // The steps of a job, each on the loop.
-  void CheckShared(JobPtr job, ResultPtr result);
+  void CheckShared(JobPtr job, RenderResultPtr result);
   void Load(JobPtr job);
   void OnLoaded(JobPtr job, absl::Status status);
   // Asks the worker for the next step, or builds.
@@ -149,15 +125,12 @@ class RenderController {
   void OnResponse(JobPtr job,
                   absl::StatusOr<render::v1::RenderResponse> response);
   void Build(JobPtr job);
-  void Finish(JobPtr job, ResultPtr result);
+  void Finish(JobPtr job, RenderResultPtr result);
   void FinishWithError(JobPtr job, const absl::Status& status, bool transient);
   // Says whose problem it is.
   void FinishWithProblem(JobPtr job, core::v1::Problem problem,
                          bool transient);
 
-  ResultPtr FindResult(const Job& job) const;
-  void Remember(const std::string& share_key, ResultPtr result);
-  void Forget(const std::string& share_key, const ResultPtr& result);
   void Commit();
   void OnCommitted(absl::StatusOr<int64_t> revision,
                    std::vector<Pair> pairs);
@@ -199,9 +172,6 @@ class RenderController {
   absl::btree_set<Pair> failed_;
   int failures_ = 0;
   std::vector<JobPtr> finished_;
-  absl::flat_hash_map<std::string, Results> results_;
-  // Oldest first.
-  std::deque<std::pair<std::string, std::weak_ptr<Result>>> result_order_;
   int64_t render_count_ = 0;
   bool committing_ = false;
   bool posted_ = false;
@@ -210,6 +180,7 @@ class RenderController {
   // Guards completions: false once this object is gone.
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   // Declared last: destroyed first.
+  RenderCache cache_;
   TypedMirror<storage::v1::BundleRevision> revisions_;
   TypedMirror<storage::v1::Facts> facts_;
   TypedMirror<storage::v1::ClusterValues> values_;

@@ -36,9 +36,10 @@ class RenderControllerTest : public ::testing::Test {
   void Start() {
     RenderControllerOptions options;
     options.random_key = "key";
+    options.cache.renderer = "1.0";
     controller_ = std::make_unique<RenderController>(
-        loop_, pool_, store_, FamilyWriter(store_, kRenderedFamily), blobs_,
-        renderer_, options);
+        loop_, pool_, store_, FamilyWriter(store_, kRenderedFamily),
+        FamilyWriter(store_, kRenderCacheFamily), blobs_, renderer_, options);
     loop_.RunUntilIdle();
   }
 
@@ -307,6 +308,43 @@ TEST_F(RenderControllerTest, RendersNothingAfterARestart) {
 
   EXPECT_EQ(controller_->render_count(), 0);
   EXPECT_EQ(store_.revision(), revision);
+}
+
+TEST_F(RenderControllerTest, KnowsItsResultsAfterARestart) {
+  PutFacts("c1");
+  PutFacts("c2");
+  PutRevision("r1", {{"a.yaml", kMap}});
+  PutDesired("c1", "r1");
+  Start();
+  ASSERT_EQ(controller_->render_count(), 1);
+  const std::string digest = Record("c1").manifest_digest();
+  controller_.reset();
+  store_.Delete(RenderedKey("c1", kBundle));
+
+  Start();
+  PutDesired("c2", "r1");
+  loop_.RunUntilIdle();
+
+  EXPECT_EQ(controller_->render_count(), 0);
+  EXPECT_EQ(Record("c1").manifest_digest(), digest);
+  EXPECT_EQ(Record("c2").manifest_digest(), digest);
+}
+
+TEST_F(RenderControllerTest, AfterARestartRendersWhatHasLostItsBlobs) {
+  PutFacts("c1");
+  PutRevision("r1", {{"a.yaml", kMap}});
+  PutDesired("c1", "r1");
+  Start();
+  const std::string digest = Record("c1").manifest_digest();
+  controller_.reset();
+  store_.Delete(RenderedKey("c1", kBundle));
+  ASSERT_THAT(blobs_.Remove(digest), IsOk());
+
+  Start();
+
+  EXPECT_EQ(controller_->render_count(), 1);
+  EXPECT_EQ(Record("c1").manifest_digest(), digest);
+  EXPECT_TRUE(blobs_.Contains(digest));
 }
 
 TEST_F(RenderControllerTest, TriesAgainWhatIsNotTheBundlesFault) {
@@ -614,6 +652,7 @@ TEST_F(RenderControllerTest, WaitsForValuesOfTheClusterAndSharesNone) {
   loop_.RunUntilIdle();
   ASSERT_TRUE(HasRecord("c1"));
   EXPECT_EQ(controller_->render_count(), 2) << "shared between clusters";
+  EXPECT_EQ(store_.Keys(kRenderCacheFamily), std::vector<std::string>{});
   EXPECT_EQ(renderer_.requests()[0].values_json(), R"({"a":{"x":1,"z":3}})");
   const std::string digest = Record("c1").manifest_digest();
 

@@ -161,6 +161,9 @@ std::string RenderedKey(absl::string_view cluster_id,
 std::string RenderedPrefix(absl::string_view cluster_id) {
   return BuildPrefix(kRenderedFamily, {cluster_id});
 }
+std::string RenderCacheKey(absl::string_view inputs, absl::string_view others) {
+  return Build(kRenderCacheFamily, {inputs, others});
+}
 std::string ReleasedKey(absl::string_view cluster_id,
                         absl::string_view bundle_id) {
   return Build(kReleasedFamily, {cluster_id, bundle_id});

@@ -41,6 +41,7 @@ inline constexpr char kSessionFamily[] = "/session/";
 inline constexpr char kHighWaterFamily[] = "/highwater/";
 inline constexpr char kDesiredFamily[] = "/desired/";
 inline constexpr char kRenderedFamily[] = "/rendered/";
+inline constexpr char kRenderCacheFamily[] = "/rendercache/";
 inline constexpr char kReleasedFamily[] = "/released/";
 inline constexpr char kObservedFamily[] = "/observed/";
 inline constexpr char kApprovalFamily[] = "/approval/";
@@ -90,6 +91,8 @@ std::string DesiredPrefix(absl::string_view cluster_id);
 std::string RenderedKey(absl::string_view cluster_id,
                         absl::string_view bundle_id);
 std::string RenderedPrefix(absl::string_view cluster_id);
+// CachedRender. Parts are digests in hex.
+std::string RenderCacheKey(absl::string_view inputs, absl::string_view others);
 std::string ReleasedKey(absl::string_view cluster_id,
                         absl::string_view bundle_id);
 std::string ReleasedPrefix(absl::string_view cluster_id);

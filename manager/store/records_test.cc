@@ -35,6 +35,7 @@ TEST(RecordsTest, EachFamilyHasTheKeyThatTheProtoPromises) {
   EXPECT_EQ(DesiredKey("c", "b"), "/desired/c/b");
   EXPECT_EQ(DesiredPrefix("c"), "/desired/c/");
   EXPECT_EQ(RenderedKey("c", "b"), "/rendered/c/b");
+  EXPECT_EQ(RenderCacheKey("a", "b"), "/rendercache/a/b");
   EXPECT_EQ(RenderedPrefix("c"), "/rendered/c/");
   EXPECT_EQ(ReleasedKey("c", "b"), "/released/c/b");
   EXPECT_EQ(ReleasedPrefix("c"), "/released/c/");
