@@ -14,7 +14,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "google/protobuf/timestamp.pb.h"
 #include "manager/store/records.h"
 
 namespace flotilla::manager {
@@ -29,18 +28,6 @@ constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kEndingLimit = absl::Seconds(5);
 constexpr size_t kReadBytesAtOnce = 1024 * 1024;
 
-void SetTime(google::protobuf::Timestamp& out, absl::Time time) {
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  out.set_seconds(seconds);
-  out.set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-}
-
-absl::Time GetTime(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) +
-         absl::Nanoseconds(time.nanos());
-}
-
 void AddCounts(const FrameCounts& from, FrameCounts& to) {
   for (const auto& [type, count] : from.received) to.received[type] += count;
   for (const auto& [type, count] : from.sent) to.sent[type] += count;
@@ -48,16 +35,6 @@ void AddCounts(const FrameCounts& from, FrameCounts& to) {
 }
 
 }  // namespace
-
-// What an AgentSession needs of the store before it can open.
-struct SessionHub::Loaded {
-  bool released = false;
-  bool observed = false;
-  bool facts = false;
-  bool highwater = false;
-
-  bool all() const { return released && observed && facts && highwater; }
-};
 
 struct SessionHub::Connection {
   enum class Phase { kHello, kFencing, kLoading, kOpen, kEnding };
@@ -70,7 +47,9 @@ struct SessionHub::Connection {
   absl::Time last_seen;
   agent::v1::Hello hello;
   std::unique_ptr<AgentSession> session;
-  Loaded loaded;
+  // What an AgentSession needs before it can open.
+  bool released_loaded = false;
+  bool stored_loaded = false;
   std::string facts_digest;
   uint64_t stored_av = 0;
   bool storing_av = false;
@@ -91,7 +70,8 @@ SessionHub::SessionHub(Collaborators collaborators, Options options)
               absl::UnavailableError("the manager stops"));
         }
       })),
-      sessions_(c_.store, kSessionFamily),
+      records_(c_.store, c_.session_writer, c_.facts_writer,
+               c_.highwater_writer),
       desk_(c_.store, c_.values_writer,
             [this](const std::string& cluster_id,
                    const std::string& bundle_id) {
@@ -122,7 +102,7 @@ SessionHub::Connection* SessionHub::Find(ConnectionId id) {
 }
 
 bool SessionHub::ready() const {
-  return c_.identities.ready() && sessions_.loaded() && desk_.loaded();
+  return c_.identities.ready() && records_.loaded() && desk_.loaded();
 }
 
 // ------------------------------------------------------------------ admission
@@ -193,29 +173,18 @@ void SessionHub::OnHello(Connection& connection, agent::v1::Hello hello) {
 void SessionHub::Fence(ConnectionId id) {
   Connection* connection = Find(id);
   if (connection == nullptr) return;
-  const std::string key = SessionKey(connection->peer.cluster_id);
-  const storage::v1::SessionRecord* last = sessions_.Find(key);
-  storage::v1::SessionRecord record;
-  record.set_epoch((last == nullptr ? 0 : last->epoch()) + 1);
-  record.set_boot_id(connection->hello.boot_id());
-  record.set_instance_id(connection->hello.instance_id());
-  record.set_agent_version(connection->hello.agent_version());
-  SetTime(*record.mutable_start_time(), c_.clock.Now());
-  const uint64_t epoch = record.epoch();
-  c_.session_writer.Txn(
-      {{key, sessions_.ModRevision(key)}},
-      {Op::Put(key, SerializeRecord(record))},
-      Guarded(id, [this, epoch](Connection& found,
-                                absl::StatusOr<int64_t> written) {
+  records_.Begin(
+      connection->peer.cluster_id, connection->hello, c_.clock.Now(),
+      Guarded(id, [this](Connection& found, absl::StatusOr<uint64_t> epoch) {
         if (found.phase != Connection::Phase::kFencing) return;
-        if (absl::IsFailedPrecondition(written.status())) {
+        if (epoch.ok()) {
+          Admit(found, *epoch);
+        } else if (absl::IsFailedPrecondition(epoch.status())) {
           Fence(found.id);
-        } else if (!written.ok()) {
+        } else {
           End(found.id, absl::UnavailableError(
                             absl::StrCat("the store cannot be written: ",
-                                         written.status().message())));
-        } else {
-          Admit(found, epoch);
+                                         epoch.status().message())));
         }
       }));
 }
@@ -247,50 +216,22 @@ void SessionHub::Admit(Connection& connection, uint64_t epoch) {
 void SessionHub::Load(Connection& connection) {
   const ConnectionId id = connection.id;
   const std::string& cluster_id = connection.peer.cluster_id;
-  const auto fail = [this](Connection& found, const absl::Status& status) {
-    End(found.id, absl::UnavailableError(absl::StrCat(
-                      "the store cannot be read: ", status.message())));
-  };
-  c_.store.Range(
-      ObservedPrefix(cluster_id),
-      Guarded(id, [this, fail](Connection& found,
-                               absl::StatusOr<RangeResult> range) {
-        if (!range.ok()) return fail(found, range.status());
-        for (const KeyValue& kv : range->kvs) {
-          auto observed = ParseRecord<storage::v1::Observed>(kv.key, kv.value);
-          const auto key = ParseClusterBundleKey(kObservedFamily, kv.key);
-          if (!observed.ok() || !key.ok()) continue;
-          observed->mutable_state()->set_bundle_id(key->bundle_id);
-          found.session->OnKnown(observed->state());
+  records_.ReadStored(
+      cluster_id,
+      Guarded(id, [this](Connection& found,
+                         absl::StatusOr<StoredSession> stored) {
+        if (!stored.ok()) {
+          End(found.id, absl::UnavailableError(
+                            absl::StrCat("the store cannot be read: ",
+                                         stored.status().message())));
+          return;
         }
-        found.loaded.observed = true;
-        OpenWhenLoaded(found);
-      }));
-  c_.store.Range(
-      FactsKey(cluster_id),
-      Guarded(id, [this, fail](Connection& found,
-                               absl::StatusOr<RangeResult> range) {
-        if (!range.ok()) return fail(found, range.status());
-        if (!range->kvs.empty()) {
-          const KeyValue& kv = range->kvs[0];
-          const auto facts = ParseRecord<storage::v1::Facts>(kv.key, kv.value);
-          if (facts.ok()) found.facts_digest = facts->digest();
+        for (const core::v1::DeploymentState& state : stored->states) {
+          found.session->OnKnown(state);
         }
-        found.loaded.facts = true;
-        OpenWhenLoaded(found);
-      }));
-  c_.store.Range(
-      HighWaterKey(cluster_id),
-      Guarded(id, [this, fail](Connection& found,
-                               absl::StatusOr<RangeResult> range) {
-        if (!range.ok()) return fail(found, range.status());
-        if (!range->kvs.empty()) {
-          const KeyValue& kv = range->kvs[0];
-          const auto high =
-              ParseRecord<storage::v1::HighWater>(kv.key, kv.value);
-          if (high.ok()) found.stored_av = high->acked_av();
-        }
-        found.loaded.highwater = true;
+        found.facts_digest = stored->facts_digest;
+        found.stored_av = stored->acked_av;
+        found.stored_loaded = true;
         OpenWhenLoaded(found);
       }));
   connection.released_watch = c_.store.RangeAndWatch(
@@ -313,7 +254,7 @@ void SessionHub::OnReleasedBatch(ConnectionId id, const WatchBatch& batch) {
     }
     connection->session->OnReleased(key->bundle_id, *std::move(released));
   }
-  connection->loaded.released = true;
+  connection->released_loaded = true;
   if (connection->phase == Connection::Phase::kLoading) {
     OpenWhenLoaded(*connection);
   } else if (connection->phase == Connection::Phase::kOpen) {
@@ -323,7 +264,7 @@ void SessionHub::OnReleasedBatch(ConnectionId id, const WatchBatch& batch) {
 
 void SessionHub::OpenWhenLoaded(Connection& connection) {
   if (connection.phase != Connection::Phase::kLoading ||
-      !connection.loaded.all()) {
+      !connection.released_loaded || !connection.stored_loaded) {
     return;
   }
   connection.session->Open(connection.hello, connection.facts_digest);
@@ -453,24 +394,18 @@ void SessionHub::StoreReport(Connection& connection,
   }
 }
 
-void SessionHub::StoreFacts(Connection& connection,
-                            NewFacts facts) {
+void SessionHub::StoreFacts(Connection& connection, NewFacts facts) {
   if (facts.digest == connection.facts_digest) return;
-  storage::v1::Facts record;
-  *record.mutable_facts() = std::move(facts.facts);
-  record.set_digest(facts.digest);
   connection.facts_digest = facts.digest;
-  c_.facts_writer.Txn(
-      {}, {Op::Put(FactsKey(connection.peer.cluster_id),
-                   SerializeRecord(record))},
-      Guarded(connection.id,
-              [this](Connection& found, absl::StatusOr<int64_t> written) {
-                if (written.ok()) return;
-                // They come again with the next session.
-                End(found.id, absl::UnavailableError(
-                                  absl::StrCat("facts could not be stored: ",
-                                               written.status().message())));
-              }));
+  records_.PutFacts(
+      connection.peer.cluster_id, std::move(facts),
+      Guarded(connection.id, [this](Connection& found,
+                                    const absl::Status& written) {
+        if (written.ok()) return;
+        // They come again with the next session.
+        End(found.id, absl::UnavailableError(absl::StrCat(
+                          "facts could not be stored: ", written.message())));
+      }));
 }
 
 void SessionHub::StoreValues(Connection& connection,
@@ -524,13 +459,10 @@ void SessionHub::StoreHighWater(Connection& connection) {
   const uint64_t av = connection.session->acked_av();
   if (connection.storing_av || av <= connection.stored_av) return;
   connection.storing_av = true;
-  storage::v1::HighWater record;
-  record.set_acked_av(av);
-  c_.highwater_writer.Txn(
-      {}, {Op::Put(HighWaterKey(connection.peer.cluster_id),
-                   SerializeRecord(record))},
+  records_.PutHighWater(
+      connection.peer.cluster_id, av,
       Guarded(connection.id,
-              [this, av](Connection& found, absl::StatusOr<int64_t> written) {
+              [this, av](Connection& found, const absl::Status& written) {
                 found.storing_av = false;
                 if (!written.ok()) return;
                 found.stored_av = av;
@@ -679,7 +611,9 @@ void SessionHub::End(ConnectionId id, absl::Status status) {
   if (was_current) current_.erase(current);
   if (connection->session != nullptr) {
     AddCounts(connection->session->counts(), ended_counts_);
-    if (was_current) StoreEnd(*connection);
+    if (was_current) {
+      records_.End(cluster_id, connection->session->epoch(), c_.clock.Now());
+    }
     Notice(absl::StrCat(
         "agent of cluster ", GateOf(connection->peer).cluster_name,
         " disconnected",
@@ -698,18 +632,6 @@ void SessionHub::ReportDrained() {
     if (alive.expired() || drained_ == nullptr) return;
     std::exchange(drained_, nullptr)();
   });
-}
-
-void SessionHub::StoreEnd(const Connection& connection) {
-  const std::string key = SessionKey(connection.peer.cluster_id);
-  const storage::v1::SessionRecord* last = sessions_.Find(key);
-  if (last == nullptr || last->epoch() != connection.session->epoch()) return;
-  storage::v1::SessionRecord record = *last;
-  SetTime(*record.mutable_end_time(), c_.clock.Now());
-  // A newer session that won meanwhile keeps its record.
-  c_.session_writer.Txn({{key, sessions_.ModRevision(key)}},
-                        {Op::Put(key, SerializeRecord(record))},
-                        [](absl::StatusOr<int64_t>) {});
 }
 
 void SessionHub::Drain(absl::Duration limit, absl::AnyInvocable<void()> done) {
@@ -732,15 +654,7 @@ void SessionHub::Drain(absl::Duration limit, absl::AnyInvocable<void()> done) {
 // -------------------------------------------------------------------- queries
 
 ClusterPresence SessionHub::Presence(const std::string& cluster_id) const {
-  ClusterPresence presence;
-  const storage::v1::SessionRecord* record =
-      sessions_.Find(SessionKey(cluster_id));
-  if (record != nullptr) {
-    presence.epoch = record->epoch();
-    presence.agent_version = record->agent_version();
-    presence.last_seen = GetTime(record->has_end_time() ? record->end_time()
-                                                        : record->start_time());
-  }
+  ClusterPresence presence = records_.Last(cluster_id);
   const auto current = current_.find(cluster_id);
   if (current == current_.end()) return presence;
   const auto it = connections_.find(current->second);

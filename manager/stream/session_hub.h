@@ -7,9 +7,9 @@
 // session of the same cluster supersedes the older one. Sessions of revoked
 // identities end at once.
 //
-// It writes /session, /facts and /highwater, and through its desk /values, and
-// nothing else. It is the only
-// one that knows which clusters are online.
+// It writes /session, /facts and /highwater through SessionRecords and /values
+// through its desk, and nothing else. It is the only one that knows which
+// clusters are online.
 
 #ifndef FLOTILLA_MANAGER_STREAM_SESSION_HUB_H_
 #define FLOTILLA_MANAGER_STREAM_SESSION_HUB_H_
@@ -35,26 +35,16 @@
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/status/report_sink.h"
 #include "manager/store/store.h"
-#include "manager/store/typed_mirror.h"
 #include "manager/stream/agent_connection.h"
 #include "manager/stream/agent_session.h"
 #include "manager/stream/facts_assembly.h"
 #include "manager/stream/frame_counts.h"
 #include "manager/stream/hello_gate.h"
 #include "manager/stream/identity_registry.h"
+#include "manager/stream/session_records.h"
 #include "manager/stream/values_desk.h"
 
 namespace flotilla::manager {
-
-// Whether an agent is there.
-struct ClusterPresence {
-  bool online = false;
-  // Of the last frame; of the end of the last session when offline. The past
-  // when it never had one.
-  absl::Time last_seen = absl::InfinitePast();
-  std::string agent_version;
-  uint64_t epoch = 0;
-};
 
 // One open session, for people and tests.
 struct SessionView {
@@ -129,7 +119,6 @@ class SessionHub {
   struct Connection;
 
   static SessionView ViewOf(const Connection& connection);
-  struct Loaded;
 
   Connection* Find(ConnectionId id);
   GateView GateOf(const PeerIdentity& peer) const;
@@ -156,7 +145,6 @@ class SessionHub {
   void AskAllValues(Connection& connection);
   void OnAsk(const std::string& cluster_id, const std::string& bundle_id);
   void StoreHighWater(Connection& connection);
-  void StoreEnd(const Connection& connection);
   void ReadWhenAllowed(Connection& connection);
   void ReadBlobs(Connection& connection);
 
@@ -186,7 +174,7 @@ class SessionHub {
   bool draining_ = false;
   std::unique_ptr<Timer> tick_;
   std::unique_ptr<Timer> drain_limit_;
-  TypedMirror<storage::v1::SessionRecord> sessions_;
+  SessionRecords records_;
   ValuesDesk desk_;
   // Completions hold it weakly: none acts after the hub is gone.
   std::shared_ptr<bool> alive_;
