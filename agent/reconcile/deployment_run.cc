@@ -258,9 +258,10 @@ void DeploymentRun::Prune(const PlannedPrune& prune) {
     Delete(prune.key, prune.uid);
     return;
   }
-  // Named before its first apply: is it there, and is it ours?
+  // Named before its first apply: is it there, and is it ours? The agent looks
+  // itself: an account that could not make it need not be able to see it.
   tools_.applier.Get(
-      Lane::kBulk, deployment->user, prune.key, /*metadata_only=*/true,
+      Lane::kBulk, ActingUser(""), prune.key, /*metadata_only=*/true,
       [weak = weak_from_this(), id, unmarked = prune.unmarked,
        bundle_id = deployment->bundle_id](absl::StatusOr<KubeObject> live) {
         auto self = weak.lock();

@@ -909,6 +909,30 @@ TEST_F(ReconcilerTest, AMissingServiceAccountHoldsAndTheOlderOneIsHealed) {
   EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
 }
 
+TEST_F(ReconcilerTest, WhatAnAccountCouldNeverMakeIsForgotten) {
+  const std::string tenant = "system:serviceaccount:default:tenant";
+  ASSERT_THAT(kube_.CreateAs("x", Account("tenant")), IsOk());
+  // One that is not there, and one of somebody else.
+  ASSERT_THAT(kube_.CreateAs("x", ConfigMap("theirs", "9")), IsOk());
+  kube_.Forbid(tenant, Key(ConfigMap("new")));
+  kube_.Forbid(tenant, Key(ConfigMap("theirs")));
+  core::v1::Manifest manifest = link_.MakeManifest(
+      "b", {ConfigMap("a"), ConfigMap("new"), ConfigMap("theirs")});
+  manifest.mutable_policy()->set_service_account("tenant");
+  link_.Assign("b", 1, manifest);
+  Settle();
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_FAILED) << ProblemsOf("b");
+
+  manifest = link_.MakeManifest("b", {ConfigMap("a")});
+  manifest.mutable_policy()->set_service_account("tenant");
+  link_.Assign("b", 2, manifest);
+  Settle();
+
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+  EXPECT_TRUE(Exists(ConfigMap("theirs")));
+  EXPECT_EQ(kube_.CountOf(Verb::kDelete), 0u);
+}
+
 TEST_F(ReconcilerTest, ABundleWaitsForThoseItDependsOnAndThenStays) {
   core::v1::Manifest app = link_.MakeManifest("app", {ConfigMap("app")});
   app.mutable_policy()->add_depends_on()->set_name("db");

@@ -224,7 +224,8 @@ FakeKubeClient::Fate FakeKubeClient::FateOf(const Request& request) {
     if (fault->verb != request.verb) {
       ++fault;
     } else if (fault->countdown == 0) {
-      if (!used && fault->key == IdentityOf(request.key)) {
+      if (!used && fault->key == IdentityOf(request.key) &&
+          (fault->user.empty() || fault->user == request.impersonate)) {
         fate.error = fault->status;
         used = true;
       }
@@ -1022,6 +1023,19 @@ void FakeKubeClient::FailKey(Verb verb, const core::v1::ResourceKey& key,
   fault.key = IdentityOf(key);
   fault.status = std::move(status);
   faults_.push_back(std::move(fault));
+}
+
+void FakeKubeClient::Forbid(std::string user,
+                            const core::v1::ResourceKey& key) {
+  Fault fault;
+  fault.key = IdentityOf(key);
+  fault.status =
+      Refuse(403, "Forbidden", absl::StrCat("User \"", user, "\" may not"));
+  fault.user = std::move(user);
+  for (const Verb verb : {Verb::kGet, Verb::kApply, Verb::kDelete}) {
+    fault.verb = verb;
+    faults_.push_back(fault);
+  }
 }
 
 void FakeKubeClient::ClearFaults() { faults_.clear(); }

@@ -142,6 +142,9 @@ class FakeKubeClient : public KubeClient {
   // ClearFaults().
   void FailKey(Verb verb, const core::v1::ResourceKey& key,
                absl::Status status);
+  // Every get, apply and delete of that object that acts as `user` ends with
+  // 403.
+  void Forbid(std::string user, const core::v1::ResourceKey& key);
   void ClearFaults();
   // The `nth` apply or delete happens, but its answer is lost (UNKNOWN).
   void LoseAnswer(Verb verb, int nth);
@@ -178,6 +181,7 @@ class FakeKubeClient : public KubeClient {
     Verb verb = Verb::kGet;
     int countdown = 0;  // 0: every call about `key`.
     ObjectId key;
+    std::string user = {};  // "": whoever calls.
     absl::Status status;
     bool lose_answer = false;
   };
