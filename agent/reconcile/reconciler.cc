@@ -33,6 +33,18 @@ Backoff::Options RetryOptions() {
   return options;
 }
 
+// Whether both leave the same conditions out of health.
+bool SameIgnored(const core::v1::DeployPolicy& a,
+                 const core::v1::DeployPolicy& b) {
+  return std::equal(
+      a.ignore_conditions().begin(), a.ignore_conditions().end(),
+      b.ignore_conditions().begin(), b.ignore_conditions().end(),
+      [](const core::v1::ConditionPattern& one,
+         const core::v1::ConditionPattern& other) {
+        return one.SerializeAsString() == other.SerializeAsString();
+      });
+}
+
 }  // namespace
 
 Reconciler::Reconciler(const Parts& parts)
@@ -245,6 +257,9 @@ void Reconciler::Perform(const Ptr& deployment,
 
 // `manifest`, complete, becomes what runs.
 void Reconciler::Adopt(Deployment& deployment) {
+  const bool judges_anew = deployment.running != nullptr &&
+                           !SameIgnored(deployment.running->policy(),
+                                        deployment.manifest->policy());
   deployment.running = deployment.manifest;
   deployment.running_generation = deployment.manifest_generation;
   deployment.holds.clear();
@@ -265,6 +280,11 @@ void Reconciler::Adopt(Deployment& deployment) {
         object.message.clear();
       }
     }
+    // The answer is judged; what is sent changes nothing.
+    object.needs_apply = object.needs_apply ||
+                         (judges_anew && HasHealthRule(want.key().group(),
+                                                       want.key().kind()) &&
+                          object.sync == core::v1::SYNC_STATE_SYNCED);
     object.want = want;
   }
   for (auto& [id, object] : before) {

@@ -933,6 +933,30 @@ TEST_F(ReconcilerTest, WhatAnAccountCouldNeverMakeIsForgotten) {
   EXPECT_EQ(kube_.CountOf(Verb::kDelete), 0u);
 }
 
+TEST_F(ReconcilerTest, AConditionThatIsIgnoredFromNowOnCountsNoMore) {
+  const json web = Deployment("web", 1);
+  Assign(1, {web});
+  json status = Ready(1);
+  status["conditions"].push_back({{"type", "Stalled"},
+                                  {"status", "True"},
+                                  {"message", "odd"}});
+  ASSERT_THAT(kube_.SetStatus(Key(web), status), IsOk());
+  Settle();
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DEGRADED) << ProblemsOf("b");
+
+  core::v1::Manifest manifest = link_.MakeManifest("b", {web});
+  core::v1::LabelPair* ignored =
+      manifest.mutable_policy()->add_ignore_conditions()->add_fields();
+  ignored->set_key("type");
+  ignored->set_value("Stalled");
+  link_.Assign("b", 2, manifest);
+  Settle();
+
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
+  Assign(3, {web});
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_DEGRADED) << ProblemsOf("b");
+}
+
 TEST_F(ReconcilerTest, ABundleWaitsForThoseItDependsOnAndThenStays) {
   core::v1::Manifest app = link_.MakeManifest("app", {ConfigMap("app")});
   app.mutable_policy()->add_depends_on()->set_name("db");
