@@ -621,7 +621,7 @@ class ManifestMaker {
     if (known != entries_.end()) {
       Fail(candidate->source,
            absl::StrCat("the object is there twice: in ",
-                        InRepository(input_, known->second.source_file()),
+                        known->second.source_file(),
                         " and in ",
                         InRepository(input_, candidate->source.file)),
            Subject(*candidate));
@@ -636,7 +636,7 @@ class ManifestMaker {
     key->set_name(candidate->name);
     entry.set_keep(keep);
     entry.set_secret(secret);
-    entry.set_source_file(candidate->source.file);
+    entry.set_source_file(InRepository(input_, candidate->source.file));
     if (!SetBlob(object, &entry)) {
       Fail(candidate->source,
            absl::StrCat("the object is larger than ", kMaxObjectBytes,

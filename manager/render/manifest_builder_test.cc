@@ -102,7 +102,8 @@ TEST(ManifestBuilder, MarksObjectsAndPutsThemIntoTheDefaultNamespace) {
         "flotilla.dev/bundle-id": "11111111-1111-4111-8111-111111111111"}}})"));
   EXPECT_EQ(Object(built, "Namespace", "web"), json::parse(R"({
     "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}})"));
-  EXPECT_EQ(built.manifest.entries(0).source_file(), "a.yaml");
+  EXPECT_EQ(built.manifest.entries(0).source_file(),
+            "apps/simple/a.yaml");
   EXPECT_TRUE(built.manifest.policy().correct_drift());
   EXPECT_EQ(built.manifest.policy().takeover(), core::v1::TAKEOVER_IF_NO_DIFF);
 }
@@ -454,7 +455,8 @@ TEST(BuildManifest, TakesObjectsOfTheWorker) {
               ElementsAre("/ConfigMap web/a", "/Namespace /web ensure",
                           "apiextensions.k8s.io/CustomResourceDefinition "
                           "/x.y keep"));
-  EXPECT_EQ(built.manifest.entries(0).source_file(), "chart/templates/a.yaml");
+  EXPECT_EQ(built.manifest.entries(0).source_file(),
+            "apps/simple/chart/templates/a.yaml");
   EXPECT_EQ(Text(built.warnings),
             "apps/simple/chart/templates/a.yaml:0 careful");
   EXPECT_TRUE(built.uses_capabilities);
