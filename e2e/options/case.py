@@ -58,11 +58,16 @@ class Case(unittest.TestCase):
 
     def follow(self, *clusters, paths=("app",), **spec):
         """Applies the GitRepo; waits for nothing."""
-        self.addCleanup(self.scene.delete, "gitrepo", self.name, True)
+        self.addCleanup(self.leave)
         self.scene.apply(git_repo(
             self.name, self.scene.url(self.name), paths,
             on(*(clusters or ("dev",))), **spec,
         ))
+
+    def leave(self):
+        """Deletes the GitRepo; returns once the cluster has let go of it."""
+        self.scene.delete("gitrepo", self.name, True)
+        self.scene.wait_gone(self.name)
 
     def sync(self):
         self.scene.sync(self.name)
@@ -93,6 +98,15 @@ class Case(unittest.TestCase):
             raise AssertionError(f"it is {found}: {message}")
 
         return wait_until(told, 30, f"{state} with {words}")
+
+    def wait_resource(self, name, word):
+        """Waits until the status of that object has this word."""
+        wait_until(
+            lambda: any(
+                found["key"]["name"] == name and word in found["message"]
+                for found in self.scene.resources(gitrepo=self.name)
+            ), 30, f"{word!r} of {name}",
+        )
 
     def wait_told(self, *words):
         """Waits until a person reads these words wherever they look."""
