@@ -14,62 +14,20 @@
 #ifndef FLOTILLA_MANAGER_RENDER_MANIFEST_BUILDER_H_
 #define FLOTILLA_MANAGER_RENDER_MANIFEST_BUILDER_H_
 
-#include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/render/v1/render.pb.h"
+#include "manager/render/manifest_maker.h"
 #include "manager/render/render_input.h"
-#include "manager/render/style.h"
+#include "manager/render/render_plan.h"
 
 namespace flotilla::manager {
 
 class OverlayMerge;
-
-// What has to be done to render a bundle.
-struct RenderPlan {
-  // Not empty: the bundle cannot be rendered.
-  std::vector<core::v1::Problem> problems;
-  std::vector<core::v1::Problem> warnings;
-  Style style;
-  // For the worker; absent when there is nothing for it.
-  absl::optional<render::v1::RenderRequest> request;
-  // Names of the chart's files that differ from the bundle's, to those.
-  std::map<std::string, std::string> renamed;
-  // Indices in RenderInput::files of plain YAML and JSON.
-  std::vector<size_t> raw_files;
-};
-
-// One object's bytes.
-struct ManifestBlob {
-  // SHA-256 of `bytes`, raw.
-  std::string digest;
-  std::string bytes;
-};
-
-// Group and kind.
-using GroupKind = std::pair<std::string, std::string>;
-
-struct BuiltManifest {
-  core::v1::Manifest manifest;
-  // Distinct blobs that the manifest names, sorted by digest.
-  std::vector<ManifestBlob> blobs;
-  // Not empty: the rest is not to be used.
-  std::vector<core::v1::Problem> problems;
-  std::vector<core::v1::Problem> warnings;
-  // What the result depends on besides bundle, options and time. Kinds whose
-  // scope was asked of the facts, sorted.
-  std::vector<GroupKind> kinds_asked;
-  bool uses_capabilities = false;
-  bool uses_random = false;
-  bool uses_now = false;
-};
 
 // One render of a bundle. It asks for nothing itself: who owns it carries the
 // requests to the worker, one after the other.
@@ -100,10 +58,6 @@ class BundleRender {
   RenderPlan plan_;
   absl::optional<render::v1::RenderResponse> response_;
 };
-
-// The last step of BundleRender, overlays laid over the files already: decides
-// the style (spec 3.9) and what the worker has to do.
-RenderPlan PlanRender(const RenderInput& input);
 
 // Makes the manifest. `response` is the worker's answer; null when
 // plan.request is absent.
