@@ -75,6 +75,19 @@ BuiltManifest BuildManifest(const RenderInput& input, const RenderPlan& plan,
     }
   }
   for (size_t index : plan.raw_files) maker.AddFile(input.files[index]);
+  // Of a chart that can be meant: values turn things off.
+  if (plan.style.kustomize && !plan.style.helm && maker.empty() &&
+      maker.result().problems.empty()) {
+    ObjectSource source;
+    source.file = plan.style.kustomize_dir.empty()
+                      ? "kustomization.yaml"
+                      : absl::StrCat(plan.style.kustomize_dir,
+                                     "/kustomization.yaml");
+    maker.Fail(source,
+               "Kustomize gives no object at all, so nothing is changed: list "
+               "resources in it, or remove the directory to remove what it "
+               "made");
+  }
   return maker.Finish();
 }
 

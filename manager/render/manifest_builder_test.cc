@@ -463,6 +463,26 @@ TEST(BuildManifest, TakesObjectsOfTheWorker) {
   EXPECT_TRUE(built.uses_random);
 }
 
+TEST(BuildManifest, AKustomizationThatGivesNothingDeletesNothing) {
+  RenderInput input = Input({{"k/kustomization.yaml", "resources: []"}});
+  input.options.set_kustomize_dir("k");
+  input.options.set_default_namespace("web");
+
+  const render::v1::RenderResponse nothing;
+  const BuiltManifest built =
+      BuildManifest(input, PlanRender(input), &nothing);
+
+  EXPECT_THAT(Text(built.problems),
+              HasSubstr("apps/simple/k/kustomization.yaml:0 Kustomize gives "
+                        "no object"));
+  EXPECT_THAT(Entries(built), IsEmpty());
+
+  // A chart may leave out everything for a cluster.
+  input.files.push_back({"Chart.yaml", "name: x"});
+  EXPECT_THAT(BuildManifest(input, PlanRender(input), &nothing).problems,
+              IsEmpty());
+}
+
 TEST(FactsDigest, ChangesWithWhatWasAskedOnly) {
   const core::v1::ClusterFacts plain = DefaultClusterFacts();
   core::v1::ClusterFacts more = plain;
