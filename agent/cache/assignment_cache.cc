@@ -16,6 +16,7 @@
 #include "agent/cache/assign_rules.h"
 #include "common/log/log.h"
 #include "common/status/status_macros.h"
+#include "common/text/cut_text.h"
 
 namespace flotilla::agent {
 namespace {
@@ -215,7 +216,7 @@ void AssignmentCache::Store(const agent::v1::Assign& assign,
                               ? AssignItem::CODE_STORE_FULL
                               : AssignItem::CODE_INTERNAL);
             item.set_retryable(true);
-            item.set_detail(std::string(status.message()).substr(0, 4096));
+            item.set_detail(std::string(CutText(status.message(), 4096)));
             stored->refused.push_back(std::move(item));
           };
           for (const auto& upsert : kept->upserts()) {

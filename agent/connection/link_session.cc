@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "common/crypto/sha256.h"
 #include "google/protobuf/descriptor.h"
+#include "common/text/cut_text.h"
 
 namespace flotilla::agent {
 namespace {
@@ -43,7 +44,7 @@ std::string FieldName(const google::protobuf::Descriptor* message,
 }
 
 std::string Shown(absl::string_view detail) {
-  return std::string(detail.substr(0, kMaxShownBytes));
+  return std::string(CutText(detail, kMaxShownBytes));
 }
 
 AssignItem Refusal(const std::string& bundle_id, uint64_t generation,

@@ -11,6 +11,7 @@
 #include "common/kube/kube_error.h"
 #include "common/kube/object.h"
 #include "nlohmann/json.hpp"
+#include "common/text/cut_text.h"
 
 namespace flotilla::agent {
 namespace {
@@ -143,7 +144,7 @@ agent::v1::ValuesReport AnswerTo(
     core::v1::Problem& problem = *report.mutable_problem();
     problem.set_code(absl::StatusCodeToString(contents.status().code()));
     problem.set_message(
-        std::string(contents.status().message().substr(0, kMaxMessage)));
+        std::string(CutText(contents.status().message(), kMaxMessage)));
   }
   report.set_digest(ValuesDigest(report));
   return report;

@@ -20,6 +20,7 @@
 #include "nlohmann/json.hpp"
 
 #include "common/kube/object.h"
+#include "common/text/cut_text.h"
 
 namespace flotilla {
 namespace {
@@ -34,13 +35,7 @@ constexpr int64_t kMaxRetryAfterSeconds = 600;
 
 std::string Cut(std::string text) {
   if (text.size() <= kMaxMessage) return text;
-  size_t end = kMaxMessage - 3;
-  // Not in the middle of a UTF-8 character.
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) {
-    --end;
-  }
-  text.resize(end);
-  return text + "...";
+  return absl::StrCat(CutText(text, kMaxMessage - 3), "...");
 }
 
 absl::StatusCode CodeOf(const KubeError& error) {

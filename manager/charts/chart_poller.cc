@@ -18,12 +18,14 @@
 #include "common/status/status_macros.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
+#include "common/text/cut_text.h"
 #include "manager/charts/chart_credentials.h"
 #include "manager/store/records.h"
 
 namespace flotilla::manager {
 namespace {
 
+constexpr size_t kMaxProblem = 4000;
 using storage::v1::ChartSource;
 using storage::v1::Document;
 using storage::v1::HelmOptions;
@@ -323,7 +325,8 @@ void ChartPoller::OnFetched(const std::string& key, uint64_t flight,
   } else {
     core::v1::Problem& problem = *after.mutable_problem();
     problem.set_code(absl::StatusCodeToString(result.status().code()));
-    problem.set_message(std::string(result.status().message()).substr(0, 4000));
+    problem.set_message(
+        std::string(CutText(result.status().message(), kMaxProblem)));
     problem.set_subject(
         absl::StrCat(kHelmOpKind, " ", poll.workspace, "/", poll.name));
   }

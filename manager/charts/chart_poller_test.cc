@@ -155,6 +155,20 @@ TEST_F(ChartPollerTest, AFailureKeepsWhatWasFoundAndIsTriedAgain) {
   EXPECT_FALSE(Source().has_problem());
 }
 
+TEST_F(ChartPollerTest, ALongErrorIsCutBetweenCharacters) {
+  std::string text = "x";
+  while (text.size() < 5000) text += "\u00e9";
+  fetcher_.set_answer(
+      [text](const ChartRequest&) -> absl::StatusOr<FetchedChart> {
+        return absl::UnavailableError(text);
+      });
+  Put(HelmOp("~1.2"));
+  Start();
+
+  // Half a character would make the record unreadable.
+  EXPECT_EQ(Source().problem().message(), text.substr(0, 3999));
+}
+
 TEST_F(ChartPollerTest, NothingIsWrittenWithoutAChange) {
   Serve("1.2.3");
   Put(HelmOp("~1.2", 60));

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "common/text/cut_text.h"
 
 namespace flotilla::manager {
 namespace {
@@ -164,16 +165,7 @@ bool IsUtf8(absl::string_view bytes) {
 
 std::string ShownText(absl::string_view text) {
   if (text.size() <= kMaxShown) return CleanText(text);
-  text = text.substr(0, kMaxShown);
-  // Never half a character.
-  while (!text.empty() &&
-         (static_cast<unsigned char>(text.back()) & 0xc0) == 0x80) {
-    text.remove_suffix(1);
-  }
-  if (!text.empty() && static_cast<unsigned char>(text.back()) >= 0xc0) {
-    text.remove_suffix(1);
-  }
-  return CleanText(text) + "...";
+  return CleanText(CutText(text, kMaxShown)) + "...";
 }
 
 core::v1::Problem YamlProblem(const absl::Status& status,

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/crypto/sha256.h"
 #include "common/kube/object.h"
+#include "common/text/cut_text.h"
 #include "manager/frontend/status_plan.h"
 
 namespace flotilla::manager {
@@ -126,7 +127,7 @@ json MakeEvent(const EventSubject& subject, const ObjectEvent& event,
         {"uid", subject.uid}}},
       {"type", event.warning ? "Warning" : "Normal"},
       {"reason", event.reason},
-      {"message", event.message.substr(0, kMaxMessage)},
+      {"message", CutText(event.message, kMaxMessage)},
       {"source", {{"component", "flotilla-manager"}}},
       {"reportingComponent", "flotilla-manager"},
       {"firstTimestamp", text(first)},

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/kube/object.h"
+#include "common/text/cut_text.h"
 
 namespace flotilla::manager {
 namespace {
@@ -24,7 +25,7 @@ json Condition(absl::string_view type, absl::string_view status,
                const json& live, absl::Time now) {
   json condition = {{"type", type}, {"status", status}};
   if (!reason.empty()) condition["reason"] = reason;
-  if (!message.empty()) condition["message"] = message.substr(0, kMaxMessage);
+  if (!message.empty()) condition["message"] = CutText(message, kMaxMessage);
   const json& old = ConditionOf(live, type);
   const bool same_status = TextOr(Member(old, "status")) == status;
   const bool same = same_status && TextOr(Member(old, "reason")) == reason &&

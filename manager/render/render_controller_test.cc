@@ -25,6 +25,7 @@
 namespace flotilla::manager {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 constexpr char kBundle[] = "b0000000-0000-4000-8000-000000000000";
@@ -223,6 +224,25 @@ TEST_F(RenderControllerTest, OneClustersErrorBlocksThatClusterOnly) {
   EXPECT_TRUE(Record("c1").manifest_digest().empty());
   EXPECT_EQ(Record("c2").problems_size(), 0);
   EXPECT_FALSE(Record("c2").manifest_digest().empty());
+}
+
+TEST_F(RenderControllerTest, ALongErrorIsCutBetweenCharacters) {
+  PutFacts("c1");
+  PutRevision("r1", {{"Chart.yaml", "name: x"}});
+  PutDesired("c1", "r1");
+  renderer_.set_answer([](const render::v1::RenderRequest&) {
+    std::string text = "x";
+    while (text.size() < 5000) text += "\u00e9";
+    render::v1::RenderResponse response;
+    response.mutable_error()->set_message(text);
+    return response;
+  });
+
+  Start();
+
+  // Half a character would make the record unreadable.
+  ASSERT_EQ(Record("c1").problems_size(), 1);
+  EXPECT_THAT(Record("c1").problems(0).message(), EndsWith("\u00e9"));
 }
 
 TEST_F(RenderControllerTest, ClustersThatAgreeShareOneRender) {

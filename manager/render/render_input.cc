@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/text/cut_text.h"
 
 namespace flotilla::manager {
 namespace {
@@ -30,7 +31,7 @@ core::v1::Problem MakeProblem(const RenderInput& input, absl::string_view file,
                               absl::StatusCode code) {
   core::v1::Problem problem;
   problem.set_code(absl::StatusCodeToString(code));
-  problem.set_message(std::string(message.substr(0, kMaxProblemText)));
+  problem.set_message(std::string(CutText(message, kMaxProblemText)));
   problem.set_subject(std::string(subject));
   problem.set_file(InRepository(input, file));
   problem.set_line(static_cast<uint32_t>(std::max(line, 0)));

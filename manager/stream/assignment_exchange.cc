@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/text/cut_text.h"
 
 namespace flotilla::manager {
 namespace {
@@ -294,7 +295,7 @@ void AssignmentExchange::Refused(const Sent& sent, const AssignItem& item,
   rejection.problem.set_code(CodeName(item.code()));
   rejection.problem.set_message(absl::StrCat(
       "the agent refused the assignment: ",
-      absl::string_view(item.detail()).substr(0, kMaxDetailBytes - 64)));
+      CutText(item.detail(), kMaxDetailBytes - 64)));
   rejection.problem.set_subject(
       absl::StrCat("bundle ", entry.released.bundle_name()));
 }
