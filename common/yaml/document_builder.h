@@ -32,6 +32,7 @@ namespace flotilla::yaml {
 
 // Lines are remembered for this many values of a text.
 inline constexpr size_t kMaxRecordedLines = 200000;
+inline constexpr size_t kMaxDoubts = 100;
 inline constexpr char kTagPrefix[] = "tag:yaml.org,2002:";
 
 inline void AppendPointerToken(absl::string_view token, std::string* pointer) {
@@ -382,9 +383,13 @@ class DocumentBuilder : public YAML::EventHandler {
         break;
     }
     if (top.merged.erase(top.key) == 0 && top.value.contains(top.key)) {
-      Throw(Invalid(Line(mark), Column(mark),
-                    absl::StrCat("the key ", Shown(top.key),
-                                 " is there twice in the same map")));
+      const std::string twice = absl::StrCat(
+          "the key ", Shown(top.key), " is there twice in the same map");
+      if (!limits_.lenient) Throw(Invalid(Line(mark), Column(mark), twice));
+      if (document_.doubts.size() < kMaxDoubts) {
+        document_.doubts.push_back(
+            {Line(mark), absl::StrCat(twice, "; the last one counts")});
+      }
     }
     AppendPointerToken(top.key, &pointer_);
     Record(mark);

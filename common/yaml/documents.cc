@@ -207,11 +207,17 @@ absl::StatusOr<YamlDocument> ParseYaml(absl::string_view text,
       ParseYamlDocuments(text, limits);
   if (!documents.ok()) return documents.status();
   if (documents->empty()) return YamlDocument();
+  YamlDocument& first = (*documents)[0];
   if (documents->size() > 1) {
-    return Invalid((*documents)[1].line, 1,
-                   "a second document begins here, and one only is allowed");
+    const int line = (*documents)[1].line;
+    if (!limits.lenient) {
+      return Invalid(line, 1,
+                     "a second document begins here, and one only is allowed");
+    }
+    first.doubts.push_back(
+        {line, "a second document begins here; the first one alone counts"});
   }
-  return std::move((*documents)[0]);
+  return std::move(first);
 }
 
 int YamlErrorLine(const absl::Status& status) {

@@ -8,8 +8,9 @@
 // integers, quoted scalars are strings, timestamps stay strings. A float with
 // no fraction becomes an integer, as Go writes it in JSON. Keys become strings.
 // Merge keys and anchors are expanded: of a merge key and another key, what
-// stands later wins. A duplicate key is an error. Tags of no type of JSON are
-// errors, and only LF and CR break lines, not the other breaks of YAML 1.1.
+// stands later wins. A duplicate key is an error unless the limits are lenient.
+// Tags of no type of JSON are errors, and only LF and CR break lines, not the
+// other breaks of YAML 1.1.
 //
 // No function throws. Every error says where: its text begins with
 // "line 3, column 5: ", and YamlErrorLine() gives the line as a number.
@@ -43,6 +44,16 @@ struct YamlLimits {
   int max_depth = 100;
   // Remember the line of each key and list item for YamlDocument::LineOf.
   bool record_lines = true;
+  // Takes what Helm and Kubernetes take without a word: the last one of
+  // duplicate keys, and in ParseYaml() the first one of several documents.
+  // YamlDocument::doubts has the words. Not for ParseJson().
+  bool lenient = false;
+};
+
+// What only lenient limits let pass.
+struct YamlDoubt {
+  int line = 0;
+  std::string text;
 };
 
 // One document of a text.
@@ -54,6 +65,8 @@ struct YamlDocument {
   // Lines of keys and items by JSON pointer ("/spec/ports/0/name"); empty
   // when limits.record_lines is false, and for text that is strict JSON.
   std::map<std::string, int, std::less<>> lines;
+  // At most 100.
+  std::vector<YamlDoubt> doubts;
 
   // Line of the value at a JSON pointer, or of its nearest known parent.
   int LineOf(absl::string_view json_pointer) const;
@@ -67,7 +80,8 @@ absl::StatusOr<std::vector<YamlDocument>> ParseYamlDocuments(
     absl::string_view text, const YamlLimits& limits = {});
 
 // As ParseYamlDocuments() for a text that holds one document at most, such as
-// fleet.yaml or a values file. More than one is an INVALID_ARGUMENT.
+// fleet.yaml or a values file. More than one is an INVALID_ARGUMENT, unless the
+// limits are lenient.
 absl::StatusOr<YamlDocument> ParseYaml(absl::string_view text,
                                        const YamlLimits& limits = {});
 

@@ -372,5 +372,37 @@ TEST(Documents, WritesYamlForPeople) {
             "    y\n");
 }
 
+TEST(YamlDocuments, TakesDoubtfulTextWhereItIsAsked) {
+  YamlLimits lenient;
+  lenient.lenient = true;
+  const std::string text =
+      "a: 1\nb: {c: 1, c: 2}\na: {d: 3}\n---\nsecond: true\n";
+  const YamlDocument document = *ParseYaml(text, lenient);
+  EXPECT_EQ(document.value.dump(), R"({"a":{"d":3},"b":{"c":2}})");
+  EXPECT_EQ(document.LineOf("/a/d"), 3);
+  std::vector<std::string> doubts;
+  for (const YamlDoubt& doubt : document.doubts) {
+    doubts.push_back(absl::StrCat(doubt.line, ": ", doubt.text));
+  }
+  EXPECT_THAT(
+      doubts,
+      ::testing::ElementsAre(
+          "2: the key \"c\" is there twice in the same map; the last one counts",
+          "3: the key \"a\" is there twice in the same map; the last one counts",
+          "5: a second document begins here; the first one alone counts"));
+
+  // JSON, too.
+  const YamlDocument braces = *ParseYaml(R"({"a": 1, "a": 2})", lenient);
+  EXPECT_EQ(braces.value.dump(), R"({"a":2})");
+  EXPECT_EQ(braces.doubts.size(), 1);
+
+  EXPECT_FALSE(ParseYaml(text).ok());
+  EXPECT_FALSE(ParseYaml("a: 1\na: 2\n").ok());
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += "a: 1\n";
+  const YamlDocument bounded = *ParseYaml(many, lenient);
+  EXPECT_EQ(bounded.doubts.size(), 100);
+}
+
 }  // namespace
 }  // namespace flotilla

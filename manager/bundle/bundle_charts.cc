@@ -188,8 +188,15 @@ void BundleCharts::AddDependenciesOf(const LocalChart& local_chart,
   bool any = false;
   for (size_t i = 0; i < dependencies->size(); ++i) {
     const ChartDependency& dependency = (*dependencies)[i];
-    if (dependency.name.empty() || dependency.repository.empty() ||
-        HasDependency(directory, dependency.name)) {
+    if (dependency.name.empty() || HasDependency(directory, dependency.name)) {
+      continue;
+    }
+    if (dependency.repository.empty()) {
+      problems_.Error(
+          "NOT_FOUND", path, 0,
+          absl::StrCat("the dependency \"", ShownText(dependency.name),
+                       "\" has no repository and is not in charts/: commit it "
+                       "there, or say where it is"));
       continue;
     }
     absl::string_view local = dependency.repository;

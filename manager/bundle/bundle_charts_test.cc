@@ -132,6 +132,18 @@ TEST(BundleCharts, AsksForDependenciesThatAreNotThere) {
               Not(Contains("app/charts/lib/Chart.yaml")));
 }
 
+TEST(BundleCharts, RefusesADependencyThatIsNowhere) {
+  Files files = {{"a/Chart.yaml", "dependencies: [{name: db, version: 1}]"},
+                 {"a/templates/c.yaml", "x"}};
+  const BuildResult result = Build(files, {"a"});
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_EQ(result.errors[0].file(), "a/Chart.yaml");
+  EXPECT_THAT(result.errors[0].message(), HasSubstr("\"db\""));
+
+  files["a/fleet.yaml"] = "helm: {disableDependencyUpdate: true}";
+  EXPECT_THAT(Build(files, {"a"}).errors, IsEmpty());
+}
+
 TEST(BundleCharts, ReadsTheDependenciesOfOldCharts) {
   Files files = {
       {"a/Chart.yaml", "apiVersion: v1\nname: app\nversion: 1.0.0\n"},

@@ -49,6 +49,7 @@ YamlLimits ChartYamlLimits() {
   limits.max_bytes = 1 << 20;
   limits.max_nodes = 100000;
   limits.record_lines = false;
+  limits.lenient = true;
   return limits;
 }
 

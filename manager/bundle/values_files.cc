@@ -61,12 +61,17 @@ class Merger {
                        read.status().message()));
       return false;
     }
-    absl::StatusOr<YamlDocument> document = ParseYaml(read->text);
+    YamlLimits limits;
+    limits.lenient = true;
+    absl::StatusOr<YamlDocument> document = ParseYaml(read->text, limits);
     if (!document.ok()) {
       Add(yaml_.errors, absl::StatusCodeToString(document.status().code()),
           read->path, YamlErrorLine(document.status()),
           YamlErrorText(document.status()));
       return false;
+    }
+    for (const YamlDoubt& doubt : document->doubts) {
+      Add(yaml_.warnings, "WARNING", read->path, doubt.line, doubt.text);
     }
     if (document->value.is_null()) return true;
     if (!document->value.is_object()) {

@@ -185,8 +185,10 @@ void ReadDependencies(FieldReader& reader,
     if (ReadLabelSelector(entry, "selector", selector)) {
       *dependency.mutable_selector() = std::move(selector);
     }
+    // A value of a wrong type is an error already.
+    const json* name = entry.Value("name");
     if (dependency.name().empty() && !dependency.has_selector() &&
-        !entry.Has("selector") && !entry.Has("name")) {
+        !entry.Has("selector") && (name == nullptr || name->is_string())) {
       entry.Error("", "needs a name or a selector");
     }
     for (std::string& state : entry.Strings("acceptedStates")) {

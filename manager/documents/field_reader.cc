@@ -180,6 +180,17 @@ core::v1::Problem YamlProblem(const absl::Status& status,
   return problem;
 }
 
+core::v1::Problem YamlWarning(const YamlDoubt& doubt, absl::string_view file,
+                              absl::string_view subject) {
+  core::v1::Problem problem;
+  problem.set_code("WARNING");
+  problem.set_message(CleanText(doubt.text));
+  problem.set_subject(std::string(subject));
+  problem.set_file(std::string(file));
+  problem.set_line(static_cast<uint32_t>(std::max(0, doubt.line)));
+  return problem;
+}
+
 std::string PathOfPointer(absl::string_view pointer) {
   std::string path;
   bool first = true;

@@ -170,6 +170,10 @@ core::v1::Problem YamlProblem(const absl::Status& status,
                               absl::string_view file,
                               absl::string_view subject);
 
+// The warning that a doubt about YAML is.
+core::v1::Problem YamlWarning(const YamlDoubt& doubt, absl::string_view file,
+                              absl::string_view subject);
+
 // "/spec/targets/0/name" becomes "spec.targets[0].name"; "" stays.
 std::string PathOfPointer(absl::string_view pointer);
 

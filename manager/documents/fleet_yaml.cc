@@ -16,6 +16,7 @@ YamlLimits FleetYamlLimits() {
   YamlLimits limits;
   limits.max_bytes = 4 << 20;
   limits.max_nodes = 200000;
+  limits.lenient = true;
   return limits;
 }
 
@@ -83,6 +84,9 @@ FleetYaml ParseFleetYaml(absl::string_view text, absl::string_view file,
   }
   result.errors = log.errors();
   result.warnings = log.warnings();
+  for (const YamlDoubt& doubt : document->doubts) {
+    result.warnings.push_back(YamlWarning(doubt, file, subject));
+  }
   return result;
 }
 

@@ -302,6 +302,31 @@ TEST(FleetYaml, ReadsTextAsFleetDoes) {
   EXPECT_THAT(yaml.warnings, SizeIs(4));
 }
 
+TEST(FleetYaml, TakesDoubtfulYamlAsFleetDoes) {
+  const FleetYaml yaml = Parse(
+      "namespace: a\nnamespace: b\n---\nnamespace: c\n");
+  EXPECT_THAT(yaml.errors, IsEmpty());
+  EXPECT_EQ(yaml.options.namespace_(), "b");
+  ASSERT_THAT(yaml.warnings, SizeIs(2));
+  EXPECT_EQ(yaml.warnings[0].line(), 2);
+  EXPECT_THAT(yaml.warnings[0].message(), HasSubstr("the last one counts"));
+  EXPECT_EQ(yaml.warnings[1].line(), 4);
+  EXPECT_THAT(yaml.warnings[1].message(), HasSubstr("second document"));
+}
+
+TEST(FleetYaml, RefusesADependencyOnNothing) {
+  for (const char* entry :
+       {"{}", "{name: \"\"}", "{acceptedStates: [Ready]}"}) {
+    const FleetYaml yaml = Parse(absl::StrCat("dependsOn: [", entry, "]\n"));
+    ASSERT_THAT(yaml.errors, SizeIs(1)) << entry;
+    EXPECT_THAT(yaml.errors[0].message(),
+                HasSubstr("needs a name or a selector"));
+  }
+  EXPECT_THAT(Parse("dependsOn: [{selector: {}}]\n").errors, IsEmpty());
+  // One problem, not two.
+  EXPECT_THAT(Parse("dependsOn: [{name: []}]\n").errors, SizeIs(1));
+}
+
 TEST(FleetYaml, SaysWhatHappensInsteadOfWhatIsNotDone) {
   const FleetYaml yaml = Parse(
       "imageScans: [{tagName: a}]\noverwrites: [{kind: A}]\n"

@@ -18,7 +18,7 @@ using nlohmann::json;
 
 // Rises when the same input gives another manifest than before: then
 // everything is rendered once more.
-constexpr int kRenderRules = 3;
+constexpr int kRenderRules = 4;
 constexpr char kDefaultKey[] = "values.yaml";
 
 // Maps are merged, all else is replaced.

@@ -313,6 +313,17 @@ TEST(ManifestBuilder, SaysFileAndLineOfWhatIsWrong) {
   }
 }
 
+TEST(ManifestBuilder, TakesTheLastOfDuplicateKeysAsHelmDoes) {
+  const BuiltManifest built =
+      Build(Input({{"a.yaml", ConfigMap("a", "data:\n  x: one\n  x: two\n")}}));
+  EXPECT_THAT(built.problems, IsEmpty());
+  ASSERT_EQ(built.blobs.size(), 1);
+  EXPECT_EQ(json::parse(built.blobs[0].bytes)["data"]["x"], "two");
+  ASSERT_EQ(built.warnings.size(), 1);
+  EXPECT_EQ(built.warnings[0].line(), 7);
+  EXPECT_THAT(built.warnings[0].message(), HasSubstr("the last one counts"));
+}
+
 TEST(ManifestBuilder, NamesBothFilesOfADuplicate) {
   const BuiltManifest built =
       Build(Input({{"a.yaml", ConfigMap("a")},

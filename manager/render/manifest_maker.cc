@@ -40,8 +40,11 @@ ManifestMaker::ManifestMaker(const RenderInput& input)
 void ManifestMaker::AddFile(const RenderFile& file) {
   ObjectSource source;
   source.file = file.origin();
+  YamlLimits limits = ObjectLimits();
+  // As Helm reads it.
+  limits.lenient = true;
   absl::StatusOr<std::vector<YamlDocument>> documents =
-      ParseYamlDocuments(file.bytes, ObjectLimits());
+      ParseYamlDocuments(file.bytes, limits);
   if (!documents.ok()) {
     source.line = YamlErrorLine(documents.status());
     Fail(source, absl::StrCat("the file is not YAML: ",
@@ -49,12 +52,17 @@ void ManifestMaker::AddFile(const RenderFile& file) {
     return;
   }
   for (YamlDocument& document : *documents) {
+    for (const YamlDoubt& doubt : document.doubts) {
+      source.line = doubt.line;
+      Warn(source, doubt.text);
+    }
     source.line = document.line;
     if (!document.value.is_object()) {
       Fail(source, "the document is no Kubernetes object, which is a map");
       continue;
     }
-    if (FindMember(document.value, "kind") == nullptr) {
+    const json* kind = FindMember(document.value, "kind");
+    if (kind == nullptr || kind->is_null() || *kind == "") {
       Warn(source, "the document has no kind and was left out");
       continue;
     }

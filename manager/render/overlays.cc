@@ -37,6 +37,12 @@ absl::optional<std::string> PatchTarget(absl::string_view name) {
   return absl::StrCat(DirectoryOf(name), base, ending);
 }
 
+YamlLimits LenientLimits() {
+  YamlLimits limits;
+  limits.lenient = true;
+  return limits;
+}
+
 size_t CountNodes(const json& value) {
   size_t count = 1;
   if (value.is_structured()) {
@@ -115,6 +121,14 @@ void OverlayMerge::Fail(const std::string& file, int line,
   problems_.push_back(MakeProblem(input_, file, line, message));
 }
 
+void OverlayMerge::WarnOfDoubts(const YamlDocument& document,
+                                const std::string& file) {
+  for (const YamlDoubt& doubt : document.doubts) {
+    if (warnings_.size() >= kMaxProblems) return;
+    warnings_.push_back(MakeProblem(input_, file, doubt.line, doubt.text));
+  }
+}
+
 void OverlayMerge::AddSteps(const std::string& overlay) {
   const absl::optional<std::string> clean = CleanPath(overlay);
   if (!clean.has_value() || clean->empty()) {
@@ -155,7 +169,7 @@ void OverlayMerge::AddSteps(const std::string& overlay) {
 void OverlayMerge::AddPatch(const RenderFile& file,
                             const std::string& target) {
   absl::StatusOr<std::vector<YamlDocument>> documents =
-      ParseYamlDocuments(file.bytes);
+      ParseYamlDocuments(file.bytes, LenientLimits());
   if (!documents.ok()) {
     Fail(file.name, YamlErrorLine(documents.status()),
          absl::StrCat("the patch is not YAML: ",
@@ -167,6 +181,7 @@ void OverlayMerge::AddPatch(const RenderFile& file,
     step.target = target;
     step.file = file.name;
     step.line = document.line;
+    WarnOfDoubts(document, file.name);
     if (!document.value.is_structured()) {
       Fail(file.name, document.line,
            "a patch is a list of operations, or a map that is merged");
@@ -191,7 +206,7 @@ void OverlayMerge::AddPatch(const RenderFile& file,
 bool OverlayMerge::Parse(const Step& step, File* file) {
   if (file->parsed) return true;
   absl::StatusOr<std::vector<YamlDocument>> documents =
-      ParseYamlDocuments(file->bytes);
+      ParseYamlDocuments(file->bytes, LenientLimits());
   if (!documents.ok()) {
     Fail(file->source, YamlErrorLine(documents.status()),
          absl::StrCat("the file, which ", step.file,
@@ -200,6 +215,7 @@ bool OverlayMerge::Parse(const Step& step, File* file) {
     return false;
   }
   for (YamlDocument& document : *documents) {
+    WarnOfDoubts(document, file->source);
     file->documents.push_back(std::move(document.value));
   }
   file->parsed = true;

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "common/yaml/documents.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/render/v1/render.pb.h"
 #include "manager/render/render_input.h"
@@ -82,6 +83,7 @@ class OverlayMerge {
     size_t document;
   };
 
+  void WarnOfDoubts(const YamlDocument& document, const std::string& file);
   void AddSteps(const std::string& overlay);
   void AddPatch(const RenderFile& file, const std::string& target);
   bool Parse(const Step& step, File* file);

@@ -54,7 +54,7 @@ func loadChart(files []*renderv1.File) (*chart.Chart, error) {
 	default:
 		return nil, problemAt("Chart.yaml", 0, "a chart of type %s cannot be deployed, only an application", c.Metadata.Type)
 	}
-	return c, checkDependencies(c)
+	return c, nil
 }
 
 type unpackBudget struct {
@@ -147,9 +147,10 @@ func checkName(name string) error {
 	return nil
 }
 
-// checkDependencies says which dependencies of Chart.yaml are not in charts/.
-func checkDependencies(c *chart.Chart) error {
-	var missing []string
+// missingDependencies warns of dependencies that are enabled and not in charts/:
+// Helm goes on without them. It is for a chart whose dependencies are processed.
+func missingDependencies(c *chart.Chart) []*problem {
+	var warnings []*problem
 	for _, wanted := range c.Metadata.Dependencies {
 		if wanted == nil {
 			continue
@@ -159,21 +160,12 @@ func checkDependencies(c *chart.Chart) error {
 			found = found || have.Name() == wanted.Name
 		}
 		if !found {
-			missing = append(missing, wanted.Name)
+			warnings = append(warnings, problemAt("Chart.yaml", 0,
+				"the dependency %s is not in charts/, so the chart is rendered without it: run `helm dependency update` and commit the folder charts/, or do not set helm.disableDependencyUpdate",
+				wanted.Name))
 		}
 	}
-	if len(missing) > 0 {
-		file := "Chart.yaml"
-		for _, f := range c.Raw {
-			if f.Name == "requirements.yaml" {
-				file = f.Name
-			}
-		}
-		return problemAt(file, 0,
-			"the dependencies %s are not in charts/: run `helm dependency update` and commit the folder charts/",
-			strings.Join(missing, ", "))
-	}
-	return nil
+	return warnings
 }
 
 var (

@@ -55,9 +55,10 @@ var (
 	tplText = regexp.MustCompile(`(cannot parse template|error during tpl function execution for) "(?:[^"\\]|\\.)*"?`)
 	// Functions whose errors quote their arguments; those of `include` and
 	// `template` name templates only.
-	calling  = regexp.MustCompile(`error calling (\w+): `)
-	quoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`)
-	backtick = regexp.MustCompile("`[^`]*`?")
+	calling   = regexp.MustCompile(`error calling (\w+): `)
+	undefined = regexp.MustCompile(`^function "\w+" not defined$`)
+	quoted    = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`)
+	backtick  = regexp.MustCompile("`[^`]*`?")
 	// As Go words a template that ranges over something else than a list.
 	rangedOver = regexp.MustCompile(`(?s)(range can't iterate over ).*`)
 )
@@ -142,6 +143,10 @@ func hideValues(text string) string {
 }
 
 func hideQuoted(text string) string {
+	// What a template calls is a name of ours or a slip of the pen.
+	if undefined.MatchString(text) {
+		return text
+	}
 	text = quoted.ReplaceAllString(text, "(a value)")
 	return backtick.ReplaceAllString(text, "(a value)")
 }

@@ -117,6 +117,9 @@ func renderChart(request *renderv1.RenderRequest, valuesJSON []byte, response *r
 	if err := chartutil.ProcessDependencies(c, values); err != nil {
 		return chartProblem(err)
 	}
+	for _, w := range missingDependencies(c) {
+		response.Warnings = append(response.Warnings, w.proto())
+	}
 	all, err := util.ToRenderValuesWithSchemaValidation(c, values, common.ReleaseOptions{
 		Name:      request.ReleaseName,
 		Namespace: request.Namespace,

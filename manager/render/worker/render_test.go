@@ -148,6 +148,28 @@ func TestHonoursConditionsOfSubcharts(t *testing.T) {
 	}
 }
 
+func TestRendersWithoutDependenciesThatAreNotThere(t *testing.T) {
+	files := map[string]string{
+		"Chart.yaml": chartYAML + `dependencies:
+- {name: redis, version: 1.0.0, repository: "https://example.com"}
+- {name: idle, version: 1.0.0, repository: "https://example.com", condition: idle.enabled}
+- {name: sub, version: 1.x.x, alias: other}
+`,
+		"values.yaml":                 "idle: {enabled: false}\n",
+		"templates/a.yaml":            configMap("a"),
+		"charts/sub/Chart.yaml":       "apiVersion: v2\nname: sub\nversion: 1.0.0\n",
+		"charts/sub/templates/b.yaml": configMap("b"),
+	}
+	response := mustRender(t, request(files))
+	if got := len(response.Objects); got != 2 {
+		t.Errorf("%d objects", got)
+	}
+	if len(response.Warnings) != 1 || response.Warnings[0].File != "Chart.yaml" ||
+		!strings.Contains(response.Warnings[0].Message, "redis") {
+		t.Errorf("warnings: %v", response.Warnings)
+	}
+}
+
 func pack(t *testing.T, files map[string]string) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -234,8 +256,6 @@ func TestErrorsSayFileAndLine(t *testing.T) {
 		"broken Chart.yaml": {map[string]string{"Chart.yaml": "{"}, "Chart.yaml", 1, "expected node"},
 		"library": {map[string]string{"Chart.yaml": chartYAML + "type: library\n"},
 			"Chart.yaml", 0, "library"},
-		"missing dependency": {map[string]string{"Chart.yaml": chartYAML + "dependencies:\n- name: redis\n  version: 1.0.0\n  repository: https://example.com\n"},
-			"Chart.yaml", 0, "redis"},
 		"kubernetes too old": {map[string]string{"Chart.yaml": chartYAML + "kubeVersion: '>=1.99'\n"},
 			"Chart.yaml", 0, "wants Kubernetes >=1.99"},
 		"hook": {map[string]string{"templates/a.yaml": "apiVersion: v1\nkind: Pod\nmetadata:\n  name: t\n  annotations:\n    helm.sh/hook: pre-install,test\n"},
