@@ -166,10 +166,32 @@ struct ManagerProcess::Parts {
   std::unique_ptr<RpcServer> admin_server;
   std::unique_ptr<HttpServer> webhook_server;
 
+  // What the recorder tells the read model and the statuses.
+  StatusListener ListenerOf();
   void BuildStages(const ManagerOptions& options);
   absl::Status ConnectManagementCluster(const ManagerOptions& options);
   absl::Status StartServers(const ManagerOptions& options);
 };
+
+StatusListener ManagerProcess::Parts::ListenerOf() {
+  StatusListener listener;
+  listener.on_resource = [this](const std::string& cluster_id,
+                                const core::v1::ResourceStatus& said) {
+    if (model.has_value()) model->OnResource(cluster_id, said);
+  };
+  listener.on_forgotten = [this](const std::string& cluster_id,
+                                 const std::string& bundle_id) {
+    if (model.has_value()) model->OnForgotten(cluster_id, bundle_id);
+  };
+  listener.on_rejection = [this](const std::string& cluster_id,
+                                 const std::string& bundle_id) {
+    if (model.has_value()) model->OnRejection(cluster_id, bundle_id);
+  };
+  listener.on_loaded = [this] {
+    if (statuses.has_value()) statuses->OnResourcesLoaded();
+  };
+  return listener;
+}
 
 void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
   Loop& loop = world.loop;
@@ -241,7 +263,8 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
                     std::move(rendering_options));
   rollout.emplace(loop, *store, FamilyWriter(*store, kReleasedFamily));
   recorder.emplace(loop, workers, world.clock, *store,
-                   FamilyWriter(*store, kObservedFamily), *status);
+                   FamilyWriter(*store, kObservedFamily), *status,
+                   ListenerOf());
   identities.emplace(loop, *store, *cluster_writer);
   enrolment.emplace(Enrolment::Collaborators{loop, world.clock, world.random,
                                              *store, *token_writer,
@@ -249,6 +272,9 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
   SessionHub::Options hub_options;
   hub_options.on_notice = [](const std::string& text) {
     FLOTILLA_LOG(INFO) << text;
+  };
+  hub_options.on_presence = [this](const std::string& cluster_id) {
+    if (model.has_value()) model->OnPresence(cluster_id);
   };
   hub.emplace(
       SessionHub::Collaborators{loop, world.clock, world.random, *store,
@@ -269,11 +295,11 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
                              const std::string& bundle_id) {
     return recorder->Rejection(cluster_id, bundle_id);
   };
-  sources.changed = [this] {
-    if (statuses.has_value()) statuses->OnChange();
+  sources.changed = [this](const StatusSubject& subject) {
+    if (statuses.has_value()) statuses->OnChange(subject);
   };
   model.emplace(*store, world.clock, std::move(sources));
-  statuses.emplace(loop, *model);
+  statuses.emplace(loop, world.clock, *model);
 }
 
 absl::Status ManagerProcess::Parts::ConnectManagementCluster(

@@ -42,7 +42,8 @@ absl::Status FillPage(std::vector<Item> items, uint32_t page_size,
 }
 
 std::string DeploymentKey(const DeploymentName& name) {
-  return SortKey({name.workspace, name.cluster, name.bundle, name.bundle_id});
+  return SortKey({name.workspace, name.cluster, name.bundle, name.bundle_id,
+                  name.cluster_workspace, name.cluster_id});
 }
 
 absl::Status NotLoaded() {
@@ -356,8 +357,12 @@ grpc::ServerUnaryReactor* AdminService::ListDeployments(
                             request->bundle(), request->git_repo()}),
         request->page_size(), request->page_token(),
         [](const admin::v1::Deployment& d) {
-          return SortKey(
-              {d.workspace(), d.cluster(), d.bundle(), d.bundle_id()});
+          return SortKey({d.workspace(), d.cluster(), d.bundle(),
+                          d.bundle_id(),
+                          d.cluster_workspace().empty()
+                              ? d.workspace()
+                              : d.cluster_workspace(),
+                          d.cluster_id()});
         },
         response->mutable_deployments(), response->mutable_next_page_token());
   });

@@ -57,7 +57,7 @@ class AdminServiceTest : public ::testing::Test {
     };
     admin::v1::GetVersionResponse version;
     version.set_version("1");
-    statuses_ = std::make_unique<StatusIndex>(loop_, *model_);
+    statuses_ = std::make_unique<StatusIndex>(loop_, clock_, *model_);
     service_ = std::make_unique<AdminService>(loop_, pool_, *model_, *database_,
                                               *statuses_, actions, version);
     grpc::ServerBuilder builder;

@@ -6,9 +6,16 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "flotilla/admin/v1/admin.pb.h"
+#include "flotilla/core/v1/core.pb.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "manager/admin/deployment_tally.h"
+#include "manager/admin/resource_index.h"
+#include "manager/admin/status_text.h"
+#include "manager/status/status_fold.h"
+#include "manager/status/status_source.h"
 #include "nlohmann/json.hpp"
 
 namespace flotilla::manager {
@@ -17,17 +24,16 @@ namespace {
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-admin::v1::Deployment Deployment(const std::string& bundle,
-                                 const std::string& cluster,
-                                 const std::string& state,
-                                 const std::string& message = "") {
-  admin::v1::Deployment out;
-  out.set_workspace("w");
-  out.set_bundle(bundle);
-  out.set_cluster(cluster);
-  out.set_state(state);
-  out.set_message(message);
-  return out;
+DeploymentEntry Entry(const std::string& bundle, const std::string& cluster,
+                      FoldedState state) {
+  DeploymentEntry entry;
+  entry.name.workspace = entry.name.cluster_workspace = "w";
+  entry.name.bundle = entry.name.bundle_id = bundle;
+  entry.name.cluster = entry.name.cluster_id = cluster;
+  entry.state = state;
+  entry.counts.set_desired(10);
+  entry.counts.set_ready(state == FoldedState::kReady ? 10 : 9);
+  return entry;
 }
 
 json ConditionOf(const json& status, const std::string& type) {
@@ -36,6 +42,8 @@ json ConditionOf(const json& status, const std::string& type) {
   }
   return json();
 }
+
+ResourceList NoResources(size_t) { return {}; }
 
 TEST(FleetStatusTest, AGitRepoThatIsReady) {
   admin::v1::GitRepo repo;
@@ -46,10 +54,13 @@ TEST(FleetStatusTest, AGitRepoThatIsReady) {
   admin::v1::Condition& ready = *repo.add_conditions();
   ready.set_type("Ready");
   ready.set_status("True");
-  const admin::v1::Deployment a = Deployment("b", "one", "Ready");
-  const admin::v1::Deployment b = Deployment("b", "two", "Ready");
+  const DeploymentEntry one = Entry("b", "one", FoldedState::kReady);
+  const DeploymentEntry two = Entry("b", "two", FoldedState::kReady);
+  DeploymentTally tally(/*shares=*/true);
+  tally.Add(one);
+  tally.Add(two);
 
-  const json status = GitRepoStatus(repo, {&a, &b}, 3, 1);
+  const json status = GitRepoStatus(repo, {tally, {}}, NoResources, 3, 1);
 
   EXPECT_EQ(status["commit"], "abc");
   EXPECT_EQ(status["observedGeneration"], 3);
@@ -57,11 +68,13 @@ TEST(FleetStatusTest, AGitRepoThatIsReady) {
   EXPECT_EQ(status["gitJobStatus"], "Current");
   EXPECT_EQ(status["readyClusters"], 2);
   EXPECT_EQ(status["desiredReadyClusters"], 2);
-  EXPECT_EQ(status["display"],
-            json({{"readyBundleDeployments", "2/2"}}));
+  EXPECT_EQ(status["display"], json({{"readyBundleDeployments", "2/2"}}));
+  EXPECT_EQ(status["perClusterResourceCounts"]["w/one"],
+            json({{"ready", 10}, {"desiredReady", 10}}));
   EXPECT_EQ(ConditionOf(status, "Ready"),
             json({{"type", "Ready"}, {"status", "True"}}));
   EXPECT_EQ(ConditionOf(status, "Stalled")["status"], "False");
+  EXPECT_TRUE(ConditionOf(status, "Truncated").is_null());
 }
 
 TEST(FleetStatusTest, AnErrorStalls) {
@@ -69,7 +82,8 @@ TEST(FleetStatusTest, AnErrorStalls) {
   repo.set_state("Error");
   repo.set_message("fleet.yaml:3: wrong");
 
-  const json status = GitRepoStatus(repo, {}, 1, 0);
+  const json status =
+      GitRepoStatus(repo, {DeploymentTally(true), {}}, NoResources, 1, 0);
 
   EXPECT_EQ(status["gitJobStatus"], "Failed");
   EXPECT_EQ(status["display"]["state"], "ErrApplied");
@@ -86,51 +100,68 @@ TEST(FleetStatusTest, WhatAUserShouldKnowIsThere) {
   warning.set_line(2);
   warning.set_message("unknown key");
 
-  EXPECT_EQ(
-      ConditionOf(GitRepoStatus(repo, {}, 1, 0), "Warnings")["message"],
-      "fleet.yaml:2: unknown key");
+  const json status =
+      GitRepoStatus(repo, {DeploymentTally(true), {}}, NoResources, 1, 0);
+
+  EXPECT_EQ(ConditionOf(status, "Warnings")["message"],
+            "fleet.yaml:2: unknown key");
 }
 
-// Else it would be written again and again.
-TEST(FleetStatusTest, TheAgeOfAnOfflineAgentIsNotInIt) {
+// Everything as large as it can be: the worst cluster has the last name.
+TEST(FleetStatusTest, AThousandClustersFitWithTheWorstOfThem) {
+  // Each of these bytes would be six in JSON.
+  const std::string hostile(5000, '\x01');
   admin::v1::GitRepo repo;
-  repo.set_state("Offline");
-  repo.mutable_deployments()->set_offline(1);
-  repo.mutable_deployments()->set_desired(1);
-  repo.set_message("Offline(1) [Bundle b on one: no contact for 3m]");
-  admin::v1::Condition& ready = *repo.add_conditions();
-  ready.set_type("Ready");
-  ready.set_status("False");
-  ready.set_message(repo.message());
-  const admin::v1::Deployment a =
-      Deployment("b", "one", "Offline", "no contact for 3m");
-
-  const json status = GitRepoStatus(repo, {&a}, 1, 0);
-
-  EXPECT_EQ(status.dump().find("3m"), std::string::npos) << status;
-  EXPECT_EQ(status["display"]["state"], "NotReady");
-  EXPECT_EQ(status["summary"]["notReady"], 1);
-  EXPECT_THAT(ConditionOf(status, "Ready")["message"].get<std::string>(),
-              HasSubstr("on one: the agent is offline"));
-}
-
-TEST(FleetStatusTest, AThousandClustersFitIn50KiB) {
-  admin::v1::GitRepo repo;
-  repo.set_state("NotReady");
-  std::vector<admin::v1::Deployment> deployments;
-  for (int i = 0; i < 1000; ++i) {
-    deployments.push_back(Deployment("a-bundle",
-                                     absl::StrCat("cluster-", i), "NotReady",
-                                     std::string(100, 'x')));
+  repo.set_state("Error");
+  repo.set_message(hostile);
+  for (const char* type :
+       {"Ready", "Accepted", "GitPolling", "ClustersMatch", "SourceMissing"}) {
+    admin::v1::Condition& condition = *repo.add_conditions();
+    condition.set_type(type);
+    condition.set_status("False");
+    condition.set_message(hostile);
   }
-  DeploymentPtrs pointers;
-  for (const auto& deployment : deployments) pointers.push_back(&deployment);
+  repo.add_warnings()->set_message(hostile);
+  ResourceIndex index;
+  DeploymentTally tally(/*shares=*/true);
+  std::vector<DeploymentEntry> entries;
+  for (int c = 0; c < 1000; ++c) {
+    entries.push_back(Entry("a-bundle", absl::StrCat("cluster-", 1000 + c),
+                            c == 999 ? FoldedState::kNotReady
+                                     : FoldedState::kReady));
+  }
+  for (const DeploymentEntry& entry : entries) {
+    tally.Add(entry);
+    index.Place(entry, "s");
+    for (int i = 0; i < 10; ++i) {
+      core::v1::ResourceStatus status;
+      status.set_bundle_id("a-bundle");
+      status.mutable_key()->set_version("v1");
+      status.mutable_key()->set_kind("ConfigMap");
+      status.mutable_key()->set_name(absl::StrCat("config-", i));
+      status.set_sync(core::v1::SYNC_STATE_SYNCED);
+      status.set_health(entry.state == FoldedState::kReady
+                            ? core::v1::HEALTH_HEALTHY
+                            : core::v1::HEALTH_DEGRADED);
+      index.Report(entry.name.cluster_id, status);
+    }
+  }
+  const StatusParts parts{
+      tally, std::vector<NotReadyOne>(kMaxNonReady, {&entries[999], hostile})};
 
-  const json status = GitRepoStatus(repo, pointers, 1, 0);
+  const json status = GitRepoStatus(
+      repo, parts, [&](size_t budget) { return index.Resources("s", budget); },
+      1, 0);
 
+  EXPECT_LE(JsonSize(status), kMaxStatusBytes - (5 << 10));
   EXPECT_EQ(status["summary"]["nonReadyResources"].size(), 10u);
-  // Larger ones lose perClusterResourceCounts where they are written.
-  EXPECT_LT(status.dump().size(), 80u << 10);
+  EXPECT_EQ(status["perClusterResourceCounts"]["w/cluster-1999"]["ready"], 9);
+  EXPECT_LT(status["perClusterResourceCounts"].size(), 1000u);
+  ASSERT_EQ(status["resources"].size(), 10u);
+  EXPECT_EQ(status["resources"][0]["perClusterState"]["notReady"],
+            json({"w/cluster-1999"}));
+  EXPECT_THAT(ConditionOf(status, "Truncated")["message"].get<std::string>(),
+              HasSubstr("of 1000 clusters"));
 }
 
 TEST(FleetStatusTest, BundlesClustersAndGroupsHaveFleetsColumns) {
@@ -140,33 +171,62 @@ TEST(FleetStatusTest, BundlesClustersAndGroupsHaveFleetsColumns) {
   bundle.mutable_deployments()->set_desired(2);
   bundle.mutable_deployments()->set_ready(1);
   bundle.mutable_deployments()->set_modified(1);
-  const admin::v1::Deployment a = Deployment("b", "one", "Modified", "x");
-  json status = BundleStatus(bundle, {&a}, 1);
+  const DeploymentEntry one = Entry("b", "one", FoldedState::kModified);
+  DeploymentTally tally;
+  tally.Add(one);
+  json status = BundleStatus(bundle, {tally, {{&one, "x"}}}, 1);
   EXPECT_EQ(status["display"],
             json({{"readyClusters", "1/2"}, {"state", "Modified"}}));
-  EXPECT_EQ(status["summary"]["nonReadyResources"][0]["name"], "w/one");
+  EXPECT_EQ(status["summary"]["nonReadyResources"][0],
+            json({{"name", "w/one"}, {"bundleState", "Modified"},
+                  {"message", "x"}}));
   EXPECT_EQ(ConditionOf(status, "Ready")["status"], "False");
 
   admin::v1::Cluster cluster;
   cluster.set_name("one");
   cluster.set_state("WaitCheckIn");
-  status = ClusterStatus(cluster, {});
-  EXPECT_EQ(status["display"]["state"], "WaitCheckIn");
-  EXPECT_EQ(status["display"]["readyBundles"], "0/0");
+  status = ClusterStatus(cluster, {DeploymentTally(), {}}, {1, 2}, {0, 3},
+                         absl::UnixEpoch());
+  EXPECT_EQ(status["display"],
+            json({{"readyBundles", "0/0"}, {"state", "WaitCheckIn"}}));
+  EXPECT_EQ(status["readyGitRepos"], 1);
+  EXPECT_EQ(status["desiredReadyGitRepos"], 2);
+  EXPECT_EQ(status["readyHelmOps"], 0);
+  EXPECT_EQ(status["desiredReadyHelmOps"], 3);
+  EXPECT_TRUE(status.find("agent") == status.end());
 
   admin::v1::ClusterGroup group;
   group.set_state("Offline");
   group.set_clusters(1);
   group.set_non_ready_clusters(1);
+  group.add_non_ready_names("one");
   group.set_clusters_ready("0/1 (one)");
   group.set_bundles_ready("0/3");
-  cluster.set_state("Offline");
-  cluster.set_message("no contact for 3m");
-  status = ClusterGroupStatus(group, {&cluster});
+  group.set_message("NotReady(1) [Cluster one: the agent is offline]");
+  group.mutable_resources()->set_unknown(4);
+  status = ClusterGroupStatus(group);
   EXPECT_EQ(status["display"], json({{"readyClusters", "0/1 (one)"},
                                      {"readyBundles", "0/3"},
                                      {"state", "NotReady"}}));
-  EXPECT_EQ(status.dump().find("3m"), std::string::npos);
+  EXPECT_EQ(status["nonReadyClusters"], json({"one"}));
+  EXPECT_EQ(status["resourceCounts"]["unknown"], 4);
+  EXPECT_EQ(ConditionOf(status, "Ready")["message"], group.message());
+}
+
+TEST(FleetStatusTest, AnAgentThatIsThereWasSeenInStepsElseExactly) {
+  admin::v1::Cluster cluster;
+  cluster.set_state("Ready");
+  cluster.set_online(true);
+  cluster.mutable_last_seen_time()->set_seconds(1000);
+  const absl::Time now = absl::FromUnixSeconds(3 * 900 + 17);
+  const auto last_seen = [&] {
+    return ClusterStatus(cluster, {DeploymentTally(), {}}, {}, {},
+                         now)["agent"]["lastSeen"];
+  };
+
+  EXPECT_EQ(last_seen(), "1970-01-01T00:45:00Z");
+  cluster.set_online(false);
+  EXPECT_EQ(last_seen(), "1970-01-01T00:16:40Z");
 }
 
 }  // namespace

@@ -166,6 +166,7 @@ TEST_F(ReadModelTest, AnOfflineClusterIsNotReadyAnywhere) {
   Build();
   Deploy(core::v1::PHASE_HEALTHY);
   presence_.online = false;
+  model_->OnPresence("c");
   clock_.Advance(absl::Seconds(40));
 
   EXPECT_EQ(Web().state(), "Offline");
@@ -190,6 +191,86 @@ TEST_F(ReadModelTest, AClusterWithoutAnAgentSaysHowToGetOne) {
   ASSERT_EQ(clusters.size(), 1u);
   EXPECT_EQ(clusters[0].state(), "WaitCheckIn");
   EXPECT_THAT(clusters[0].message(), HasSubstr("flotilla token create"));
+}
+
+TEST_F(ReadModelTest, AHelmOpIsNotReadyForWhatItWantedBefore) {
+  storage::v1::Document op;
+  op.set_workspace("w");
+  op.set_kind("HelmOp");
+  op.set_name("chart");
+  op.set_generation(1);
+  op.mutable_helm_op();
+  Put(kDocumentFamily, DocumentKey("w", "HelmOp", "chart"), op);
+  storage::v1::ChartSource chart;
+  chart.set_version("1.0.0");
+  chart.set_document_generation(1);
+  Put(kChartFamily, ChartKey("w", "chart"), chart);
+  storage::v1::BundleHead head;
+  head.set_bundle_id("b");
+  head.set_workspace("w");
+  head.set_name("chart");
+  head.set_helm_op("chart");
+  Put(kBundleFamily, BundleHeadKey("b"), head);
+  Deploy(core::v1::PHASE_HEALTHY);
+  EXPECT_EQ(model_->HelmOps("", "")[0].state(), "Ready");
+
+  op.set_generation(2);
+  Put(kDocumentFamily, DocumentKey("w", "HelmOp", "chart"), op);
+
+  EXPECT_EQ(model_->HelmOps("", "")[0].state(), "Pending");
+}
+
+// Else an older revision that runs would make them Ready.
+TEST_F(ReadModelTest, ABuildThatFailedIsShownOnItsOwnDocument) {
+  Fetch();
+  Build();
+  storage::v1::Document op;
+  op.set_workspace("w");
+  op.set_kind("HelmOp");
+  op.set_name("web");
+  op.mutable_helm_op();
+  Put(kDocumentFamily, DocumentKey("w", "HelmOp", "web"), op);
+  storage::v1::Document bundle;
+  bundle.set_workspace("w");
+  bundle.set_kind("Bundle");
+  bundle.set_name("refused");
+  bundle.mutable_bundle();
+  Put(kDocumentFamily, DocumentKey("w", "Bundle", "refused"), bundle);
+  EXPECT_EQ(model_->Bundles("", "refused", "")[0].state(), "Pending");
+
+  storage::v1::BundleBuild build;
+  build.add_problems()->set_message("values are wrong");
+  Put(kBundleFamily, BundleBuildKey("w", BundleBuildName("HelmOp", "web")),
+      build);
+  Put(kBundleFamily, BundleBuildKey("w", BundleBuildName("Bundle", "refused")),
+      build);
+
+  EXPECT_EQ(model_->HelmOps("", "")[0].message(), "values are wrong");
+  EXPECT_EQ(model_->Bundles("", "refused", "")[0].state(), "ErrApplied");
+  EXPECT_EQ(model_->Bundles("", "refused", "")[0].message(),
+            "values are wrong");
+  EXPECT_NE(Web().state(), "Error");
+}
+
+TEST_F(ReadModelTest, ClustersOfOneNameAreToldApart) {
+  Fetch();
+  Build();
+  Deploy(core::v1::PHASE_HEALTHY);
+  storage::v1::Desired desired;
+  desired.set_cluster_id("d");
+  desired.set_bundle_id("b");
+  desired.set_workspace("w");
+  desired.set_bundle_name("web");
+  desired.set_cluster_name("dev");
+  desired.set_cluster_workspace("far");
+  Put(kDesiredFamily, DesiredKey("d", "b"), desired);
+
+  const auto deployments = model_->Deployments({});
+  ASSERT_EQ(deployments.size(), 2u);
+  EXPECT_EQ(deployments[0].cluster_workspace(), "far");
+  EXPECT_EQ(deployments[1].cluster_workspace(), "");
+  EXPECT_THAT(Web().message(), HasSubstr("Bundle web on far/dev"));
+  EXPECT_EQ(Web().clusters(), 2u);
 }
 
 }  // namespace

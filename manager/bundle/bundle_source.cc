@@ -48,9 +48,7 @@ bool Owns(const Document& document, const BundleHead& head) {
 }
 
 std::string BuildRecordName(const Document& document) {
-  if (document.kind() == kGitRepoKind) return document.name();
-  return absl::StrCat(document.kind() == kHelmOpKind ? "helmop:" : "bundle:",
-                      document.name());
+  return BundleBuildName(document.kind(), document.name());
 }
 
 std::string BuildRecordKey(const Document& document) {

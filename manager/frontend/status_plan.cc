@@ -13,7 +13,7 @@ namespace {
 using nlohmann::json;
 
 constexpr char kAccepted[] = "Accepted";
-constexpr size_t kMaxMessage = 4096;
+constexpr size_t kMaxMessage = 1500;
 
 std::string TimeText(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
@@ -52,8 +52,6 @@ void SetCondition(json condition, json& status) {
   conditions.push_back(std::move(condition));
 }
 
-size_t SizeOf(const json& status) { return CanonicalJson(status).size(); }
-
 }  // namespace
 
 const json& ConditionOf(const json& status, absl::string_view type) {
@@ -69,6 +67,15 @@ const json& ConditionOf(const json& status, absl::string_view type) {
 json PlanStatus(const json& known, const Verdict& verdict, const json& live,
                 absl::Time now) {
   json status = known.is_object() ? known : json::object();
+  const auto conditions = status.find("conditions");
+  if (conditions != status.end() && conditions->is_array()) {
+    for (json& condition : *conditions) {
+      condition = Condition(TextOr(Member(condition, "type")),
+                            TextOr(Member(condition, "status")),
+                            TextOr(Member(condition, "reason")),
+                            TextOr(Member(condition, "message")), live, now);
+    }
+  }
   if (!verdict.refusal.empty()) {
     SetCondition(Condition(kAccepted, "False", verdict.reason, verdict.refusal,
                            live, now),
@@ -84,11 +91,6 @@ json PlanStatus(const json& known, const Verdict& verdict, const json& live,
   }
   if (verdict.generation > 0) {
     status["observedGeneration"] = verdict.generation;
-  }
-  for (const char* large : {"resources", "perClusterResourceCounts"}) {
-    if (status.find(large) == status.end()) continue;
-    if (SizeOf(status) <= kMaxStatusBytes) break;
-    status.erase(large);
   }
   return status;
 }

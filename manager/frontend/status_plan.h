@@ -7,7 +7,6 @@
 #ifndef FLOTILLA_MANAGER_FRONTEND_STATUS_PLAN_H_
 #define FLOTILLA_MANAGER_FRONTEND_STATUS_PLAN_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -16,9 +15,6 @@
 #include "nlohmann/json.hpp"
 
 namespace flotilla::manager {
-
-// Of a status in bytes, for any number of clusters.
-inline constexpr size_t kMaxStatusBytes = 50 << 10;
 
 // The front end's own word on an object.
 //
@@ -34,8 +30,9 @@ struct Verdict {
 
 // `known` is what StatusSource says, null when there is no such document;
 // `live` is the object's status, null when it has none. Keys of `live` that
-// nobody speaks of any more are gone. Too large a result loses `resources`,
-// then `perClusterResourceCounts`.
+// nobody speaks of any more are gone. Each condition has its times: those of
+// `live` while it says the same. The size stays below kMaxStatusBytes, since
+// StatusSource leaves room for what is added here.
 nlohmann::json PlanStatus(const nlohmann::json& known, const Verdict& verdict,
                           const nlohmann::json& live, absl::Time now);
 

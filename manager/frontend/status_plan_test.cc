@@ -4,9 +4,7 @@
 
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "common/kube/object.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
@@ -61,17 +59,22 @@ TEST(StatusPlanTest, TheSameStateGivesTheSameBytesAtAnyTime) {
             ConditionOf(first, "Accepted")["lastUpdateTime"]);
 }
 
-TEST(StatusPlanTest, SizeIsBounded) {
-  json known = {{"commit", "abc"}};
-  for (int i = 0; i < 2000; ++i) {
-    known["resources"].push_back({{"name", absl::StrCat("resource-", i)},
-                                  {"kind", "ConfigMap"}});
-    known["perClusterResourceCounts"][absl::StrCat("fleet-default/c", i)] = {
-        {"ready", 1}, {"desiredReady", 1}};
-  }
-  const json status = PlanStatus(known, Verdict(), json(), kNow);
-  EXPECT_LE(CanonicalJson(status).size(), kMaxStatusBytes);
-  EXPECT_EQ(status["commit"], "abc");
+TEST(StatusPlanTest, KnownConditionsKeepTheirTimesWhileTheySayTheSame) {
+  const json known = {
+      {"conditions",
+       {{{"type", "Ready"}, {"status", "False"}, {"message", "1 of 2"}}}}};
+  const json first = PlanStatus(known, Verdict(), json(), kNow);
+  EXPECT_NE(ConditionOf(first, "Ready")["lastTransitionTime"], json());
+  EXPECT_EQ(PlanStatus(known, Verdict(), first, kNow + absl::Hours(1)), first);
+
+  json other = known;
+  other["conditions"][0]["message"] = "2 of 3";
+  const json second =
+      PlanStatus(other, Verdict(), first, kNow + absl::Hours(2));
+  EXPECT_EQ(ConditionOf(second, "Ready")["lastTransitionTime"],
+            ConditionOf(first, "Ready")["lastTransitionTime"]);
+  EXPECT_NE(ConditionOf(second, "Ready")["lastUpdateTime"],
+            ConditionOf(first, "Ready")["lastUpdateTime"]);
 }
 
 TEST(StatusPlanTest, AChangeOfStateIsUrgentAndACountIsNot) {

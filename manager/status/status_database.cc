@@ -130,6 +130,33 @@ StatusDatabase::Resources(const DeploymentId& deployment) {
   return rows;
 }
 
+absl::StatusOr<std::vector<StatusDatabase::ResourceRow>>
+StatusDatabase::ResourcesAfter(const ResourceRow* after, int limit) {
+  absl::MutexLock lock(&mu_);
+  std::vector<ResourceRow> rows;
+  const auto on_row = [&](const Row& row) {
+    ResourceRow out;
+    out.deployment = {row.Blob(0), row.Blob(1)};
+    if (out.status.ParseFromString(row.Blob(2))) {
+      rows.push_back(std::move(out));
+    }
+  };
+  if (after == nullptr) {
+    RETURN_IF_ERROR(database_->Query(
+        "SELECT cluster, bundle, status FROM resource "
+        "ORDER BY cluster, bundle, object LIMIT ?",
+        on_row, limit));
+  } else {
+    RETURN_IF_ERROR(database_->Query(
+        "SELECT cluster, bundle, status FROM resource "
+        "WHERE (cluster, bundle, object) > (?, ?, ?) "
+        "ORDER BY cluster, bundle, object LIMIT ?",
+        on_row, after->deployment.cluster_id, after->deployment.bundle_id,
+        ObjectKey(after->status.key()), limit));
+  }
+  return rows;
+}
+
 absl::StatusOr<std::vector<StatusDatabase::DriftRow>> StatusDatabase::Drift(
     const std::string& cluster_id, int64_t below, int limit) {
   absl::MutexLock lock(&mu_);

@@ -64,6 +64,11 @@ class StatusDatabase {
   absl::StatusOr<std::vector<ResourceRow>> Resources(
       const DeploymentId& deployment);
 
+  // At most `limit` resources of all deployments, those after `after` (null:
+  // from the first), in a lasting order.
+  absl::StatusOr<std::vector<ResourceRow>> ResourcesAfter(
+      const ResourceRow* after, int limit);
+
   // At most `limit` records with an id below `below` (0: no bound), newest
   // first, of one cluster, or of all when `cluster_id` is empty.
   absl::StatusOr<std::vector<DriftRow>> Drift(const std::string& cluster_id,

@@ -124,5 +124,33 @@ TEST_F(StatusDatabaseTest, KeepsABoundedNumberOfDriftRecords) {
             static_cast<size_t>(StatusDatabase::kDriftPerCluster));
 }
 
+TEST_F(StatusDatabaseTest, GivesEveryResourceOnceInPages) {
+  StatusDatabase::Batch batch;
+  for (int i = 0; i < 7; ++i) {
+    batch.resources.emplace_back(
+        absl::StrCat("cluster", i % 2),
+        Status("Pod", absl::StrCat("p", i), core::v1::HEALTH_HEALTHY));
+  }
+  ASSERT_THAT(db_->Write(batch), IsOk());
+
+  std::vector<std::string> names;
+  std::vector<StatusDatabase::ResourceRow> page =
+      *db_->ResourcesAfter(nullptr, 3);
+  while (!page.empty()) {
+    EXPECT_LE(page.size(), 3u);
+    for (const auto& row : page) {
+      names.push_back(absl::StrCat(row.deployment.cluster_id, " ",
+                                   row.status.key().name()));
+    }
+    const StatusDatabase::ResourceRow last = page.back();
+    page = *db_->ResourcesAfter(&last, 3);
+  }
+
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "cluster0 p0", "cluster0 p2", "cluster0 p4",
+                       "cluster0 p6", "cluster1 p1", "cluster1 p3",
+                       "cluster1 p5"}));
+}
+
 }  // namespace
 }  // namespace flotilla::manager

@@ -35,6 +35,12 @@ absl::string_view StateWord(FoldedState state) {
   return "Pending";
 }
 
+absl::string_view FleetWord(FoldedState state) {
+  return StateWord(state == FoldedState::kOffline    ? FoldedState::kNotReady
+                   : state == FoldedState::kDeleting ? FoldedState::kPending
+                                                     : state);
+}
+
 std::string ProblemText(const core::v1::Problem& problem) {
   std::string where = problem.file();
   if (!where.empty() && problem.line() > 0) {
@@ -97,7 +103,8 @@ void JudgePhase(const DeploymentState& state, DeploymentVerdict& verdict) {
                                           counts.modified(), counts.missing()));
         return;
       }
-      if (state.phase() == core::v1::PHASE_HEALTHY) {
+      if (state.phase() == core::v1::PHASE_HEALTHY &&
+          counts.ready() >= counts.desired()) {
         verdict.state = FoldedState::kReady;
         return;
       }
@@ -114,6 +121,26 @@ void JudgePhase(const DeploymentState& state, DeploymentVerdict& verdict) {
       SayFirst(verdict, "the agent has it and is about to apply it");
       return;
   }
+}
+
+// `spoken`: of the generation that is released.
+core::v1::ResourceCounts KnownCounts(const DeploymentFacts& facts,
+                                     bool spoken) {
+  core::v1::ResourceCounts counts;
+  if (facts.observed == nullptr) return counts;
+  const core::v1::ResourceCounts& said = facts.observed->state().counts();
+  if (!facts.online) {
+    counts.set_desired(said.desired());
+    counts.set_unknown(said.desired());
+    return counts;
+  }
+  counts = said;
+  if (!spoken) {
+    counts.set_wait_applied(said.wait_applied() + said.ready());
+    counts.set_ready(0);
+    counts.set_not_trackable(0);
+  }
+  return counts;
 }
 
 }  // namespace
@@ -134,11 +161,6 @@ DeploymentVerdict FoldDeployment(const DeploymentFacts& facts) {
                             facts.observed->state().problems().begin(),
                             facts.observed->state().problems().end());
   }
-  if (render_failed) {
-    verdict.state = FoldedState::kErrApplied;
-    verdict.message = ProblemText(verdict.problems.front());
-    return verdict;
-  }
   const bool released_now =
       facts.released != nullptr &&
       facts.released->state() == (removing ? Released::STATE_DELETING
@@ -146,6 +168,12 @@ DeploymentVerdict FoldDeployment(const DeploymentFacts& facts) {
   const bool spoken =
       released_now && facts.observed != nullptr &&
       facts.observed->state().generation() == facts.released->generation();
+  verdict.counts = KnownCounts(facts, spoken);
+  if (render_failed) {
+    verdict.state = FoldedState::kErrApplied;
+    verdict.message = ProblemText(verdict.problems.front());
+    return verdict;
+  }
 
   if (!facts.online) {
     verdict.state = FoldedState::kOffline;
@@ -205,60 +233,35 @@ DeploymentVerdict FoldDeployment(const DeploymentFacts& facts) {
   return verdict;
 }
 
+namespace {
+
+// Applies `f` to each field's pair of values.
+template <typename F>
+void Combine(const core::v1::ResourceCounts& from, core::v1::ResourceCounts& to,
+             F f) {
+  to.set_desired(f(to.desired(), from.desired()));
+  to.set_ready(f(to.ready(), from.ready()));
+  to.set_not_ready(f(to.not_ready(), from.not_ready()));
+  to.set_modified(f(to.modified(), from.modified()));
+  to.set_missing(f(to.missing(), from.missing()));
+  to.set_error(f(to.error(), from.error()));
+  to.set_wait_applied(f(to.wait_applied(), from.wait_applied()));
+  to.set_unknown(f(to.unknown(), from.unknown()));
+  to.set_not_trackable(f(to.not_trackable(), from.not_trackable()));
+  to.set_degraded(f(to.degraded(), from.degraded()));
+  to.set_pruning(f(to.pruning(), from.pruning()));
+}
+
+}  // namespace
+
 void AddCounts(const core::v1::ResourceCounts& from,
                core::v1::ResourceCounts& to) {
-  to.set_desired(to.desired() + from.desired());
-  to.set_ready(to.ready() + from.ready());
-  to.set_not_ready(to.not_ready() + from.not_ready());
-  to.set_modified(to.modified() + from.modified());
-  to.set_missing(to.missing() + from.missing());
-  to.set_error(to.error() + from.error());
-  to.set_wait_applied(to.wait_applied() + from.wait_applied());
-  to.set_unknown(to.unknown() + from.unknown());
-  to.set_not_trackable(to.not_trackable() + from.not_trackable());
-  to.set_degraded(to.degraded() + from.degraded());
-  to.set_pruning(to.pruning() + from.pruning());
+  Combine(from, to, [](uint32_t a, uint32_t b) { return a + b; });
 }
 
-void StateAggregate::Add(absl::string_view name,
-                         const DeploymentVerdict& verdict) {
-  const size_t i = static_cast<size_t>(verdict.state);
-  if (count_[i]++ == 0) first_[i] = absl::StrCat(name, ": ", verdict.message);
-}
-
-admin::v1::StateCounts StateAggregate::counts() const {
-  const auto n = [this](FoldedState s) {
-    return count_[static_cast<size_t>(s)];
-  };
-  admin::v1::StateCounts out;
-  uint32_t all = 0;
-  for (uint32_t c : count_) all += c;
-  out.set_desired(all);
-  out.set_ready(n(FoldedState::kReady));
-  out.set_not_ready(n(FoldedState::kNotReady));
-  out.set_wait_applied(n(FoldedState::kWaitApplied));
-  out.set_err_applied(n(FoldedState::kErrApplied));
-  out.set_modified(n(FoldedState::kModified));
-  out.set_pending(n(FoldedState::kPending));
-  out.set_offline(n(FoldedState::kOffline));
-  out.set_deleting(n(FoldedState::kDeleting));
-  out.set_out_of_sync(n(FoldedState::kOutOfSync));
-  return out;
-}
-
-FoldedState StateAggregate::worst() const {
-  for (int i = 0; i < kFoldedStates; ++i) {
-    if (count_[static_cast<size_t>(i)] > 0) return static_cast<FoldedState>(i);
-  }
-  return FoldedState::kReady;
-}
-
-std::string StateAggregate::message() const {
-  const FoldedState state = worst();
-  if (state == FoldedState::kReady) return "";
-  const size_t i = static_cast<size_t>(state);
-  return absl::StrCat(StateWord(state), "(", count_[i], ") [", kind_word_, " ",
-                      first_[i], "]");
+void SubtractCounts(const core::v1::ResourceCounts& from,
+                    core::v1::ResourceCounts& to) {
+  Combine(from, to, [](uint32_t a, uint32_t b) { return a - b; });
 }
 
 }  // namespace flotilla::manager

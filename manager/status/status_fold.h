@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Folds what is wanted, rendered, released and observed into the states that
-// people read (spec.md section 7): one verdict for each deployment, and the
-// worst verdict with its first cause for bundles, GitRepos and clusters.
+// people read (spec.md section 7): one verdict for each deployment.
 // Nothing unknown is ever Ready: an offline cluster is Offline with the age of
 // what is known.
 
 #ifndef FLOTILLA_MANAGER_STATUS_STATUS_FOLD_H_
 #define FLOTILLA_MANAGER_STATUS_STATUS_FOLD_H_
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,7 +15,6 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "flotilla/admin/v1/admin.pb.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 
@@ -39,6 +36,9 @@ inline constexpr int kFoldedStates = 9;
 
 // The word shown to people, such as "WaitApplied".
 absl::string_view StateWord(FoldedState state);
+
+// The same in Fleet's words, which has none for Offline and Deleting.
+absl::string_view FleetWord(FoldedState state);
 
 // "deploy/web.yaml:7: the message", or without what there is not.
 std::string ProblemText(const core::v1::Problem& problem);
@@ -67,6 +67,9 @@ struct DeploymentVerdict {
   std::string message;
   // All causes, those of rendering first.
   std::vector<core::v1::Problem> problems;
+  // Of its objects. Nothing unknown is ready here either: what an offline agent
+  // said last is unknown now, and what was said of another generation waits.
+  core::v1::ResourceCounts counts;
 };
 
 // The state of one deployment. REQUIRES: facts.desired is not null.
@@ -75,33 +78,9 @@ DeploymentVerdict FoldDeployment(const DeploymentFacts& facts);
 // Adds `from` to `to`, field by field.
 void AddCounts(const core::v1::ResourceCounts& from,
                core::v1::ResourceCounts& to);
-
-// Collects verdicts and gives the worst with its first cause in Fleet's form,
-// "NotReady(2) [Cluster dev: 1 of 3 pods are ready]" (spec.md 7.4).
-//
-// Thread-compatible.
-class StateAggregate {
- public:
-  // `kind_word` is "Cluster" in a bundle, "Bundle" elsewhere.
-  explicit StateAggregate(std::string kind_word)
-      : kind_word_(std::move(kind_word)) {}
-
-  void Add(absl::string_view name, const DeploymentVerdict& verdict);
-
-  admin::v1::StateCounts counts() const;
-  // kReady when nothing was added.
-  FoldedState worst() const;
-  // Empty when everything is ready.
-  std::string message() const;
-
- private:
-  // Constant after construction.
-  const std::string kind_word_;
-
-  std::array<uint32_t, kFoldedStates> count_ = {};
-  // The first of each state: "<name>: <message>".
-  std::array<std::string, kFoldedStates> first_;
-};
+// Takes `from` away from `to`. REQUIRES: it was added before.
+void SubtractCounts(const core::v1::ResourceCounts& from,
+                    core::v1::ResourceCounts& to);
 
 }  // namespace flotilla::manager
 

@@ -142,19 +142,43 @@ TEST_F(StatusFoldTest, ARemovalIsDeletingUntilTheAgentConfirms) {
   EXPECT_THAT(FoldDeployment(facts_).message, HasSubstr("not confirmed"));
 }
 
-TEST(StateAggregate, SaysTheWorstWithItsFirstCause) {
-  StateAggregate aggregate("Cluster");
-  EXPECT_EQ(aggregate.worst(), FoldedState::kReady);
-  EXPECT_EQ(aggregate.message(), "");
+TEST_F(StatusFoldTest, CountsOfWhatIsNotKnownAreNotReady) {
+  core::v1::ResourceCounts& counts =
+      *observed_.mutable_state()->mutable_counts();
+  counts.set_desired(3);
+  counts.set_ready(3);
+  EXPECT_EQ(FoldDeployment(facts_).counts.ready(), 3u);
 
-  aggregate.Add("dev", {FoldedState::kReady, "", {}});
-  aggregate.Add("prod", {FoldedState::kNotReady, "1 of 2", {}});
-  aggregate.Add("staging", {FoldedState::kNotReady, "0 of 2", {}});
-  aggregate.Add("test", {FoldedState::kReady, "", {}});
+  facts_.online = false;
+  EXPECT_EQ(FoldDeployment(facts_).counts.ready(), 0u);
+  EXPECT_EQ(FoldDeployment(facts_).counts.unknown(), 3u);
 
-  EXPECT_EQ(aggregate.message(), "NotReady(2) [Cluster prod: 1 of 2]");
-  EXPECT_EQ(aggregate.counts().desired(), 4u);
-  EXPECT_EQ(aggregate.counts().not_ready(), 2u);
+  facts_.online = true;
+  released_.set_generation(3);
+  EXPECT_EQ(FoldDeployment(facts_).counts.ready(), 0u);
+  EXPECT_EQ(FoldDeployment(facts_).counts.wait_applied(), 3u);
+}
+
+TEST_F(StatusFoldTest, HealthyIsNotBelievedAgainstTheCounts) {
+  observed_.mutable_state()->mutable_counts()->set_desired(3);
+  observed_.mutable_state()->mutable_counts()->set_ready(2);
+
+  EXPECT_EQ(FoldDeployment(facts_).state, FoldedState::kNotReady);
+}
+
+TEST(Counts, WhatWasAddedCanBeTakenAway) {
+  core::v1::ResourceCounts one;
+  const auto* descriptor = core::v1::ResourceCounts::descriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    one.GetReflection()->SetUInt32(&one, descriptor->field(i),
+                                   static_cast<uint32_t>(i + 1));
+  }
+  core::v1::ResourceCounts sum = one;
+
+  AddCounts(one, sum);
+  SubtractCounts(one, sum);
+
+  EXPECT_EQ(sum.SerializeAsString(), one.SerializeAsString());
 }
 
 TEST(ProblemText, NamesTheObjectWhereTheFileHasNoLine) {

@@ -4,19 +4,28 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/log/log.h"
 #include "manager/store/records.h"
 
 namespace flotilla::manager {
 
 using storage::v1::Observed;
 
+namespace {
+
+constexpr int kLoadedAtOnce = 10000;
+
+}  // namespace
+
 StatusRecorder::StatusRecorder(Loop& loop, WorkerPool& pool, const Clock& clock,
                                Store& store, FamilyWriter observed,
-                               StatusDatabase& database)
+                               StatusDatabase& database,
+                               StatusListener listener)
     : loop_(loop),
       pool_(pool),
       clock_(clock),
       database_(database),
+      listener_(std::move(listener)),
       writer_(std::move(observed)),
       released_(store, kReleasedFamily,
                 [this](const std::string& key,
@@ -29,6 +38,7 @@ StatusRecorder::StatusRecorder(Loop& loop, WorkerPool& pool, const Clock& clock,
                       (record == nullptr ||
                        record->generation() != said->second.first)) {
                     rejections_.erase(said);
+                    TellRejection(pair->cluster_id, pair->bundle_id);
                   }
                   if (record != nullptr &&
                       record->state() == storage::v1::Released::STATE_GONE) {
@@ -36,7 +46,61 @@ StatusRecorder::StatusRecorder(Loop& loop, WorkerPool& pool, const Clock& clock,
                         {pair->cluster_id, pair->bundle_id});
                     Wake();
                   }
-                }) {}
+                }) {
+  Load(nullptr);
+}
+
+void StatusRecorder::Load(std::shared_ptr<StatusDatabase::ResourceRow> after) {
+  using Rows = std::vector<StatusDatabase::ResourceRow>;
+  pool_.Submit<absl::StatusOr<Rows>>(
+      [&database = database_, after] {
+        return database.ResourcesAfter(after.get(), kLoadedAtOnce);
+      },
+      [this, alive = std::weak_ptr<bool>(alive_)](absl::StatusOr<Rows> rows) {
+        if (alive.expired()) return;
+        if (!rows.ok()) {
+          FLOTILLA_LOG(ERROR) << "reading what agents said of resources: "
+                              << rows.status()
+                              << "; statuses lack what is not said again";
+        }
+        if (!rows.ok() || rows->empty()) {
+          Loaded();
+          return;
+        }
+        if (listener_.on_resource != nullptr) {
+          for (const StatusDatabase::ResourceRow& row : *rows) {
+            listener_.on_resource(row.deployment.cluster_id, row.status);
+          }
+        }
+        Load(std::make_shared<StatusDatabase::ResourceRow>(
+            std::move(rows->back())));
+      });
+}
+
+void StatusRecorder::Loaded() {
+  if (listener_.on_loaded != nullptr) listener_.on_loaded();
+  writing_ = false;
+  if (!next_->done.empty() || !next_->rows.forget.empty()) Wake();
+}
+
+void StatusRecorder::Tell(const StatusDatabase::Batch& rows) {
+  if (listener_.on_resource != nullptr) {
+    for (const auto& [cluster_id, status] : rows.resources) {
+      listener_.on_resource(cluster_id, status);
+    }
+  }
+  if (listener_.on_forgotten == nullptr) return;
+  for (const DeploymentId& gone : rows.forget) {
+    listener_.on_forgotten(gone.cluster_id, gone.bundle_id);
+  }
+}
+
+void StatusRecorder::TellRejection(const std::string& cluster_id,
+                                   const std::string& bundle_id) {
+  if (listener_.on_rejection != nullptr) {
+    listener_.on_rejection(cluster_id, bundle_id);
+  }
+}
 
 bool StatusRecorder::Released(const std::string& cluster_id,
                               const std::string& bundle_id) const {
@@ -56,7 +120,9 @@ void StatusRecorder::OnState(const std::string& cluster_id, uint64_t epoch,
     Refuse(std::move(done), state.bundle_id());
     return;
   }
-  rejections_.erase({cluster_id, state.bundle_id()});
+  if (rejections_.erase({cluster_id, state.bundle_id()}) > 0) {
+    TellRejection(cluster_id, state.bundle_id());
+  }
   Observed observed;
   const std::string key = ObservedKey(cluster_id, state.bundle_id());
   *observed.mutable_state() = std::move(state);
@@ -104,6 +170,7 @@ void StatusRecorder::OnRejected(const std::string& cluster_id, uint64_t,
                                 core::v1::Problem problem) {
   if (!Released(cluster_id, bundle_id)) return;
   rejections_[{cluster_id, bundle_id}] = {generation, std::move(problem)};
+  TellRejection(cluster_id, bundle_id);
 }
 
 std::optional<core::v1::Problem> StatusRecorder::Rejection(
@@ -135,9 +202,10 @@ void StatusRecorder::Wake() {
           if (alive.expired()) return;
           if (!written.ok()) {
             Finish(batch, written);
-          } else {
-            WriteStates(batch);
+            return;
           }
+          Tell(batch->rows);
+          WriteStates(batch);
         });
   });
 }

@@ -7,6 +7,8 @@
 // way are coalesced into the next; each report's `done` runs when its batch is
 // durable.
 //
+// What was said of resources in former runs is read first; reports wait for it.
+//
 // A report about a bundle that was never released to that cluster is refused
 // with PERMISSION_DENIED. It is the only writer of /observed.
 //
@@ -15,6 +17,7 @@
 #ifndef FLOTILLA_MANAGER_STATUS_STATUS_RECORDER_H_
 #define FLOTILLA_MANAGER_STATUS_STATUS_RECORDER_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -35,11 +38,30 @@
 
 namespace flotilla::manager {
 
+// Told on the loop of what is not in the store. Each may be null.
+struct StatusListener {
+  // A resource, as it is durable now; each one of former runs first.
+  std::function<void(const std::string& cluster_id,
+                     const core::v1::ResourceStatus& status)>
+      on_resource;
+  // Nothing is kept of that deployment's resources any more.
+  std::function<void(const std::string& cluster_id,
+                     const std::string& bundle_id)>
+      on_forgotten;
+  // Rejection() says another thing now.
+  std::function<void(const std::string& cluster_id,
+                     const std::string& bundle_id)>
+      on_rejection;
+  // Everything of former runs has been told.
+  std::function<void()> on_loaded;
+};
+
 class StatusRecorder : public ReportSink {
  public:
   // Nothing is owned; all must outlive it. `observed` writes kObservedFamily.
   StatusRecorder(Loop& loop, WorkerPool& pool, const Clock& clock, Store& store,
-                 FamilyWriter observed, StatusDatabase& database);
+                 FamilyWriter observed, StatusDatabase& database,
+                 StatusListener listener);
   StatusRecorder(const StatusRecorder&) = delete;
   StatusRecorder& operator=(const StatusRecorder&) = delete;
 
@@ -66,6 +88,12 @@ class StatusRecorder : public ReportSink {
     std::vector<Done> done;
   };
 
+  // Reads what follows `after`, page by page.
+  void Load(std::shared_ptr<StatusDatabase::ResourceRow> after);
+  void Loaded();
+  void Tell(const StatusDatabase::Batch& rows);
+  void TellRejection(const std::string& cluster_id,
+                     const std::string& bundle_id);
   bool Released(const std::string& cluster_id,
                 const std::string& bundle_id) const;
   void Refuse(Done done, const std::string& bundle_id);
@@ -78,11 +106,13 @@ class StatusRecorder : public ReportSink {
   WorkerPool& pool_;
   const Clock& clock_;
   StatusDatabase& database_;
+  const StatusListener listener_;
 
   // Loop state.
   FamilyWriter writer_;
   std::shared_ptr<Batch> next_ = std::make_shared<Batch>();
-  bool writing_ = false;
+  // A batch is on its way, or former runs are being read.
+  bool writing_ = true;
   bool posted_ = false;
   // (cluster, bundle) -> generation and what was said about it.
   absl::flat_hash_map<std::pair<std::string, std::string>,

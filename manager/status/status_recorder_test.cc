@@ -4,18 +4,23 @@
 
 #include <cstdio>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/env/fake_clock.h"
 #include "common/event/inline_worker_pool.h"
 #include "common/event/simulated_loop.h"
 #include "common/status/status_matchers.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "manager/store/memory_store.h"
 #include "manager/store/records.h"
 
 namespace flotilla::manager {
 namespace {
+
+using ::testing::ElementsAre;
 
 class StatusRecorderTest : public ::testing::Test {
  protected:
@@ -33,8 +38,27 @@ class StatusRecorderTest : public ::testing::Test {
     database_ = *StatusDatabase::Open(path);
     recorder_ = std::make_unique<StatusRecorder>(
         loop_, pool_, clock_, store_, FamilyWriter(store_, kObservedFamily),
-        *database_);
+        *database_, Listener());
     Release(1, storage::v1::Released::STATE_ACTIVE);
+  }
+
+  StatusListener Listener() {
+    StatusListener listener;
+    listener.on_resource = [this](const std::string& cluster,
+                                  const core::v1::ResourceStatus& status) {
+      told_.push_back(absl::StrCat(cluster, "/", status.bundle_id(), " ",
+                                   status.key().name()));
+    };
+    listener.on_forgotten = [this](const std::string& cluster,
+                                   const std::string& bundle) {
+      told_.push_back(absl::StrCat("forgotten ", cluster, "/", bundle));
+    };
+    listener.on_rejection = [this](const std::string& cluster,
+                                   const std::string& bundle) {
+      told_.push_back(absl::StrCat("rejection ", cluster, "/", bundle));
+    };
+    listener.on_loaded = [this] { told_.push_back("loaded"); };
+    return listener;
   }
 
   void Release(uint64_t generation, storage::v1::Released::State state) {
@@ -62,6 +86,7 @@ class StatusRecorderTest : public ::testing::Test {
   MemoryStore store_;
   TypedMirror<storage::v1::Observed> observed_;
   FamilyWriter released_writer_;
+  std::vector<std::string> told_;
   std::unique_ptr<StatusDatabase> database_;
   std::unique_ptr<StatusRecorder> recorder_;
 };
@@ -121,6 +146,37 @@ TEST_F(StatusRecorderTest, ARejectionStandsUntilANewerGeneration) {
   Release(2, storage::v1::Released::STATE_ACTIVE);
 
   EXPECT_FALSE(recorder_->Rejection("c", "b").has_value());
+}
+
+TEST_F(StatusRecorderTest, TellsOfResourcesWhenTheyAreDurable) {
+  EXPECT_THAT(told_, ElementsAre("loaded"));
+  core::v1::ResourceStatus status;
+  status.set_bundle_id("b");
+  status.mutable_key()->set_name("web");
+  recorder_->OnResources("c", 1, {status}, [](absl::Status) {});
+  loop_.RunUntilIdle();
+  EXPECT_THAT(told_, ElementsAre("loaded", "c/b web"));
+
+  // Those of a former run come before anything else is written.
+  told_.clear();
+  recorder_ = std::make_unique<StatusRecorder>(
+      loop_, pool_, clock_, store_, FamilyWriter(store_, kObservedFamily),
+      *database_, Listener());
+  loop_.RunUntilIdle();
+  EXPECT_THAT(told_, ElementsAre("c/b web", "loaded"));
+
+  Release(2, storage::v1::Released::STATE_GONE);
+  EXPECT_THAT(told_, ElementsAre("c/b web", "loaded", "forgotten c/b"));
+}
+
+TEST_F(StatusRecorderTest, TellsWhenARejectionComesAndGoes) {
+  told_.clear();
+  recorder_->OnRejected("c", 1, "b", 1, core::v1::Problem());
+  EXPECT_THAT(told_, ElementsAre("rejection c/b"));
+
+  recorder_->OnState("c", 1, State("b", core::v1::PHASE_HEALTHY),
+                     [](absl::Status) {});
+  EXPECT_THAT(told_, ElementsAre("rejection c/b", "rejection c/b"));
 }
 
 }  // namespace

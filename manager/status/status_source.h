@@ -7,8 +7,10 @@
 #ifndef FLOTILLA_MANAGER_STATUS_STATUS_SOURCE_H_
 #define FLOTILLA_MANAGER_STATUS_STATUS_SOURCE_H_
 
+#include <cstddef>
 #include <functional>
 #include <string>
+#include <tuple>
 
 #include "nlohmann/json.hpp"
 
@@ -20,7 +22,19 @@ struct StatusSubject {
   std::string kind;
   std::string workspace;
   std::string name;
+
+  friend bool operator==(const StatusSubject& a, const StatusSubject& b) {
+    return std::tie(a.kind, a.workspace, a.name) ==
+           std::tie(b.kind, b.workspace, b.name);
+  }
+  friend bool operator<(const StatusSubject& a, const StatusSubject& b) {
+    return std::tie(a.kind, a.workspace, a.name) <
+           std::tie(b.kind, b.workspace, b.name);
+  }
 };
+
+// Of a status in bytes, for any number of clusters.
+inline constexpr size_t kMaxStatusBytes = 50 << 10;
 
 // Loop-affine.
 class StatusSource {
@@ -32,9 +46,9 @@ class StatusSource {
   // Whether everything stored is known. Until then nothing is said.
   virtual bool ready() const = 0;
 
-  // The `status` of one object, bounded in size: at most 50 KiB with 1,000
-  // clusters. The same state gives the same bytes; times are those of changes.
-  // Null when there is no such object.
+  // The `status` of one object: so small that whoever shows it can add the
+  // times of conditions and stay below kMaxStatusBytes. The same state gives
+  // the same bytes. Null when there is no such object.
   virtual nlohmann::json StatusOf(const StatusSubject& subject) const = 0;
 
   // `on_change` runs on the loop for each subject whose status may have

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "common/status/status_macros.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
@@ -112,6 +113,23 @@ std::string BundleBuildKey(absl::string_view workspace,
                            absl::string_view name) {
   return Build(kBundleFamily, {kBuildPart, workspace, name});
 }
+std::string BundleBuildName(absl::string_view kind,
+                            absl::string_view document) {
+  // No name of a document has a colon.
+  if (kind == "GitRepo") return std::string(document);
+  return absl::StrCat(kind == "HelmOp" ? "helmop:" : "bundle:", document);
+}
+
+std::pair<std::string, std::string> BuiltDocument(absl::string_view name) {
+  if (absl::ConsumePrefix(&name, "helmop:")) {
+    return {"HelmOp", std::string(name)};
+  }
+  if (absl::ConsumePrefix(&name, "bundle:")) {
+    return {"Bundle", std::string(name)};
+  }
+  return {"GitRepo", std::string(name)};
+}
+
 std::string BundleHeadKey(absl::string_view bundle_id) {
   if (bundle_id == kBuildPart) return kRefusedKey;
   return Build(kBundleFamily, {bundle_id, kHeadPart});

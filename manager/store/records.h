@@ -12,6 +12,7 @@
 #define FLOTILLA_MANAGER_STORE_RECORDS_H_
 
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -65,6 +66,12 @@ std::string ChartKey(absl::string_view workspace, absl::string_view name);
 // BundleBuild.
 std::string BundleBuildKey(absl::string_view workspace,
                            absl::string_view name);
+// `name` of the BundleBuild of a document: GitRepo, HelmOp or Bundle, which
+// may share one name.
+std::string BundleBuildName(absl::string_view kind,
+                            absl::string_view document);
+// Kind and name of that document.
+std::pair<std::string, std::string> BuiltDocument(absl::string_view name);
 // BundleHead.
 std::string BundleHeadKey(absl::string_view bundle_id);
 // BundleRevision.

@@ -339,8 +339,11 @@ std::string ClusterTable(const admin::v1::ListClustersResponse& list) {
 std::string DeploymentTable(const admin::v1::ListDeploymentsResponse& list) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& d : list.deployments()) {
-    rows.push_back({d.workspace(), d.cluster(), d.bundle(),
-                    absl::StrCat(d.generation()),
+    rows.push_back({d.workspace(),
+                    d.cluster_workspace().empty()
+                        ? d.cluster()
+                        : absl::StrCat(d.cluster_workspace(), "/", d.cluster()),
+                    d.bundle(), absl::StrCat(d.generation()),
                     d.commit().id().empty() ? "-" : ShortCommit(d.commit()),
                     absl::StrCat(d.observed().counts().ready(), "/",
                                  d.observed().counts().desired()),

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "manager/admin/status_text.h"
+
+#include "absl/strings/ascii.h"
+
+namespace flotilla::manager {
+
+std::string CutText(absl::string_view text, size_t limit) {
+  constexpr absl::string_view kMore = "...";
+  const bool cut = text.size() > limit;
+  if (cut) {
+    size_t end = limit - kMore.size();
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) {
+      --end;
+    }
+    text = text.substr(0, end);
+  }
+  std::string out(text);
+  for (char& c : out) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c)) && c != '\n') {
+      c = ' ';
+    }
+  }
+  if (cut) out.append(kMore.data(), kMore.size());
+  return out;
+}
+
+std::string StatusText(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+size_t JsonSize(const nlohmann::json& value) {
+  return StatusText(value).size();
+}
+
+}  // namespace flotilla::manager
