@@ -39,6 +39,7 @@
 #include "manager/rollout/rollout_controller.h"
 #include "manager/status/status_database.h"
 #include "manager/status/status_recorder.h"
+#include "manager/store/blob_sweeper.h"
 #include "manager/store/records.h"
 #include "manager/store/sqlite_store.h"
 #include "manager/stream/agent_service.h"
@@ -150,6 +151,7 @@ struct ManagerProcess::Parts {
   std::optional<TargetingController> targeting;
   std::optional<WorkerRenderer> renderer;
   std::optional<RenderController> rendering;
+  std::optional<BlobSweeper> sweeper;
   std::optional<RolloutController> rollout;
   std::optional<StatusRecorder> recorder;
   std::optional<IdentityRegistry> identities;
@@ -261,6 +263,7 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
                     FamilyWriter(*store, kRenderedFamily),
                     FamilyWriter(*store, kRenderCacheFamily), *blobs, *renderer,
                     std::move(rendering_options));
+  sweeper.emplace(loop, workers, *store, *blobs);
   rollout.emplace(loop, *store, FamilyWriter(*store, kReleasedFamily));
   recorder.emplace(loop, workers, world.clock, *store,
                    FamilyWriter(*store, kObservedFamily), *status,

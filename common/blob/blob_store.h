@@ -10,10 +10,12 @@
 #ifndef FLOTILLA_COMMON_BLOB_BLOB_STORE_H_
 #define FLOTILLA_COMMON_BLOB_BLOB_STORE_H_
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -43,8 +45,18 @@ class BlobStore {
   // Removes a blob; absent is OK.
   virtual absl::Status Remove(absl::string_view digest) = 0;
 
-  // Every digest held, for mark-and-sweep by the owner.
+  // Every digest held.
   virtual absl::StatusOr<std::vector<std::string>> List() const = 0;
+
+  // Whether all of them are here; then they count as put now, so that Sweep()
+  // spares them. For who names blobs that an earlier call has put.
+  virtual bool Renew(const std::vector<std::string>& digests) = 0;
+
+  // Removes the blobs that are not in `named` now, were not in it at the last
+  // Sweep(), and were neither put nor renewed since. So the first call removes
+  // nothing. Returns how many it removed.
+  virtual absl::StatusOr<size_t> Sweep(
+      const absl::flat_hash_set<std::string>& named) = 0;
 };
 
 }  // namespace flotilla

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -117,6 +118,44 @@ TEST_P(BlobStoreContract, TakesNothingAndManyAtOnce) {
   EXPECT_THAT(store_->Get(DigestOf("299")), IsOkAndHolds("299"));
 }
 
+TEST_P(BlobStoreContract, SweepsWhatNobodyNamesButNotAtOnce) {
+  ASSERT_THAT(store_->PutAll({"named", "unnamed", "put again", "renewed"}),
+              IsOk());
+  const absl::flat_hash_set<std::string> named = {DigestOf("named")};
+
+  EXPECT_THAT(store_->Sweep(named), IsOkAndHolds(0));
+  ASSERT_THAT(store_->PutAll({"put again", "new"}), IsOk());
+  EXPECT_TRUE(store_->Renew({DigestOf("renewed")}));
+  EXPECT_THAT(store_->Sweep(named), IsOkAndHolds(1));
+
+  EXPECT_THAT(store_->List(),
+              IsOkAndHolds(UnorderedElementsAre(
+                  DigestOf("named"), DigestOf("put again"), DigestOf("new"),
+                  DigestOf("renewed"))));
+  EXPECT_THAT(store_->Sweep(named), IsOkAndHolds(3));
+  EXPECT_THAT(store_->List(), IsOkAndHolds(ElementsAre(DigestOf("named"))));
+}
+
+TEST_P(BlobStoreContract, ABlobThatWasNamedInBetweenWaitsAnew) {
+  ASSERT_THAT(store_->Put("a"), IsOk());
+  EXPECT_THAT(store_->Sweep({}), IsOkAndHolds(0));
+  EXPECT_THAT(store_->Sweep({DigestOf("a")}), IsOkAndHolds(0));
+  EXPECT_THAT(store_->Sweep({}), IsOkAndHolds(0));
+  EXPECT_THAT(store_->Sweep({}), IsOkAndHolds(1));
+  // So does one that is put after it was removed.
+  ASSERT_THAT(store_->Put("a"), IsOk());
+  EXPECT_THAT(store_->Sweep({}), IsOkAndHolds(0));
+}
+
+TEST_P(BlobStoreContract, RenewsNothingThatIsNotThere) {
+  ASSERT_THAT(store_->Put("a"), IsOk());
+
+  EXPECT_TRUE(store_->Renew({}));
+  EXPECT_TRUE(store_->Renew({DigestOf("a")}));
+  EXPECT_FALSE(store_->Renew({DigestOf("a"), DigestOf("b")}));
+  EXPECT_FALSE(store_->Renew({"short"}));
+}
+
 INSTANTIATE_TEST_SUITE_P(Engines, BlobStoreContract, ::testing::Bool(),
                          [](const auto& engine) {
                            return engine.param ? "Directory" : "Memory";
@@ -197,6 +236,18 @@ TEST_F(DirectoryBlobStoreTest, RemovesADamagedBlobAndTakesItAgain) {
     ASSERT_THAT(store_->Put(bytes), IsOk());
     EXPECT_THAT(store_->Get(DigestOf(bytes)), IsOkAndHolds(bytes));
   }
+}
+
+TEST_F(DirectoryBlobStoreTest, BeginsTheGraceAnewAfterARestart) {
+  ASSERT_THAT(store_->Put("a"), IsOk());
+  EXPECT_THAT(store_->Sweep({}), IsOkAndHolds(0));
+
+  Reopen();
+
+  EXPECT_THAT(store_->Sweep({}), IsOkAndHolds(0));
+  EXPECT_TRUE(store_->Contains(DigestOf("a")));
+  EXPECT_THAT(store_->Sweep({}), IsOkAndHolds(1));
+  EXPECT_FALSE(store_->Contains(DigestOf("a")));
 }
 
 TEST_F(DirectoryBlobStoreTest, ForgetsWhatWasHalfWrittenAtACrash) {

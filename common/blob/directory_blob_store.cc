@@ -217,6 +217,7 @@ absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::PutAll(
   };
   absl::flat_hash_set<std::string> seen;
   for (size_t i = 0; i < blobs.size(); ++i) {
+    unnamed_.erase(digests[i]);
     if (!seen.insert(digests[i]).second || Exists(Path(digests[i]))) continue;
     ASSIGN_OR_RETURN(Pending file, WriteAside(digests[i], blobs[i]));
     pending.push_back(std::move(file));
@@ -295,6 +296,7 @@ bool DirectoryBlobStore::Contains(absl::string_view digest) const {
 absl::Status DirectoryBlobStore::Remove(absl::string_view digest) {
   if (!DigestIsValid(digest)) return absl::OkStatus();
   absl::MutexLock lock(&mu_);
+  unnamed_.erase(digest);
   const std::string path = Path(digest);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
     return FileError(errno, "removing", path);
@@ -315,6 +317,52 @@ absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::List() const {
     }
   }
   return digests;
+}
+
+bool DirectoryBlobStore::Renew(const std::vector<std::string>& digests) {
+  absl::MutexLock lock(&mu_);
+  for (const std::string& digest : digests) {
+    if (!Contains(digest)) return false;
+    unnamed_.erase(digest);
+  }
+  return true;
+}
+
+absl::StatusOr<size_t> DirectoryBlobStore::Sweep(
+    const absl::flat_hash_set<std::string>& named) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> shards, Names(root_));
+  size_t removed = 0;
+  for (const std::string& shard : shards) {
+    if (shard.size() != 2) continue;
+    ASSIGN_OR_RETURN(const size_t here,
+                     SweepShard(absl::StrCat(root_, "/", shard), named));
+    removed += here;
+  }
+  return removed;
+}
+
+absl::StatusOr<size_t> DirectoryBlobStore::SweepShard(
+    const std::string& shard, const absl::flat_hash_set<std::string>& named) {
+  // Held for a shard at a time: others put meanwhile.
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(shard));
+  size_t removed = 0;
+  for (const std::string& name : names) {
+    const auto digest = DigestFromHex(absl::StripSuffix(name, kSealedEnding));
+    if (!digest.ok()) continue;
+    if (named.contains(*digest)) {
+      unnamed_.erase(*digest);
+      continue;
+    }
+    if (unnamed_.insert(*digest).second) continue;
+    const std::string path = absl::StrCat(shard, "/", name);
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+      return FileError(errno, "removing", path);
+    }
+    unnamed_.erase(*digest);
+    ++removed;
+  }
+  return removed;
 }
 
 std::string DirectoryBlobStore::ShardPath(absl::string_view digest) const {

@@ -19,12 +19,14 @@
 #ifndef FLOTILLA_COMMON_BLOB_DIRECTORY_BLOB_STORE_H_
 #define FLOTILLA_COMMON_BLOB_DIRECTORY_BLOB_STORE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -50,6 +52,9 @@ class DirectoryBlobStore final : public BlobStore {
   bool Contains(absl::string_view digest) const override;
   absl::Status Remove(absl::string_view digest) override;
   absl::StatusOr<std::vector<std::string>> List() const override;
+  bool Renew(const std::vector<std::string>& digests) override;
+  absl::StatusOr<size_t> Sweep(
+      const absl::flat_hash_set<std::string>& named) override;
 
  private:
   // A blob that is written aside and not yet in its place.
@@ -64,6 +69,8 @@ class DirectoryBlobStore final : public BlobStore {
 
   std::string ShardPath(absl::string_view digest) const;
   std::string Path(absl::string_view digest) const;
+  absl::StatusOr<size_t> SweepShard(
+      const std::string& shard, const absl::flat_hash_set<std::string>& named);
   absl::Status SealWhatIsPlain();
   absl::Status SealWhatIsPlain(const std::string& shard);
   absl::StatusOr<Pending> WriteAside(absl::string_view digest,
@@ -83,6 +90,8 @@ class DirectoryBlobStore final : public BlobStore {
   // Serialises writers, so that what is seen in its place is durable.
   absl::Mutex mu_;
   int64_t next_temporary_ ABSL_GUARDED_BY(mu_) = 0;
+  // What the next Sweep() may remove.
+  absl::flat_hash_set<std::string> unnamed_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace flotilla

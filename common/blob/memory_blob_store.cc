@@ -2,6 +2,7 @@
 
 #include "common/blob/memory_blob_store.h"
 
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,7 @@ absl::StatusOr<std::vector<std::string>> MemoryBlobStore::PutAll(
   for (const std::string& bytes : blobs) {
     digests.push_back(DigestOf(bytes));
     blobs_.emplace(digests.back(), bytes);
+    unnamed_.erase(digests.back());
   }
   return digests;
 }
@@ -55,6 +57,31 @@ absl::StatusOr<std::vector<std::string>> MemoryBlobStore::List() const {
   digests.reserve(blobs_.size());
   for (const auto& [digest, bytes] : blobs_) digests.push_back(digest);
   return digests;
+}
+
+bool MemoryBlobStore::Renew(const std::vector<std::string>& digests) {
+  absl::MutexLock lock(&mu_);
+  for (const std::string& digest : digests) {
+    if (!blobs_.contains(digest)) return false;
+    unnamed_.erase(digest);
+  }
+  return true;
+}
+
+absl::StatusOr<size_t> MemoryBlobStore::Sweep(
+    const absl::flat_hash_set<std::string>& named) {
+  absl::MutexLock lock(&mu_);
+  absl::flat_hash_set<std::string> unnamed;
+  size_t removed = 0;
+  for (auto it = blobs_.begin(); it != blobs_.end();) {
+    const bool doomed =
+        !named.contains(it->first) && unnamed_.contains(it->first);
+    if (!named.contains(it->first) && !doomed) unnamed.insert(it->first);
+    removed += doomed ? 1 : 0;
+    it = doomed ? blobs_.erase(it) : std::next(it);
+  }
+  unnamed_ = std::move(unnamed);
+  return removed;
 }
 
 void MemoryBlobStore::Damage(absl::string_view digest) {

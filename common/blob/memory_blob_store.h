@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -31,6 +32,9 @@ class MemoryBlobStore final : public BlobStore {
   bool Contains(absl::string_view digest) const override;
   absl::Status Remove(absl::string_view digest) override;
   absl::StatusOr<std::vector<std::string>> List() const override;
+  bool Renew(const std::vector<std::string>& digests) override;
+  absl::StatusOr<size_t> Sweep(
+      const absl::flat_hash_set<std::string>& named) override;
 
   // Changes the stored bytes of a blob, as a failing disk would.
   void Damage(absl::string_view digest);
@@ -41,6 +45,8 @@ class MemoryBlobStore final : public BlobStore {
   mutable absl::Mutex mu_;
   mutable absl::btree_map<std::string, std::string> blobs_
       ABSL_GUARDED_BY(mu_);
+  // What the next Sweep() may remove.
+  absl::flat_hash_set<std::string> unnamed_ ABSL_GUARDED_BY(mu_);
   absl::Status put_status_ ABSL_GUARDED_BY(mu_);
 };
 

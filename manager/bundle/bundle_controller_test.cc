@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/blob/digest.h"
 #include "common/blob/memory_blob_store.h"
 #include "common/env/fake_random.h"
 #include "common/event/inline_worker_pool.h"
@@ -214,6 +215,20 @@ TEST_F(BundleControllerTest, PutsDownloadsIntoTheRevision) {
   const BundleRevision revision = Revision("repo");
   ASSERT_EQ(revision.charts_size(), 1);
   EXPECT_EQ(revision.charts(0).resolved_version(), "1.2.3");
+}
+
+TEST_F(BundleControllerTest, ReadsAgainWhatIsNotStoredAnyMore) {
+  PutRepo();
+  PutCommit("c1", {{"a/fleet.yaml", ""}, {"a/x.yaml", "x"},
+                   {"b/fleet.yaml", ""}, {"b/y.yaml", "y"}});
+  ASSERT_THAT(Heads(), SizeIs(2));
+  ASSERT_TRUE(blobs_.Remove(DigestOf("x")).ok());
+
+  PutCommit("c2", {{"a/fleet.yaml", ""}, {"a/x.yaml", "x"},
+                   {"b/fleet.yaml", ""}, {"b/y.yaml", "z"}});
+
+  EXPECT_TRUE(blobs_.Contains(DigestOf("x")));
+  EXPECT_TRUE(blobs_.Contains(DigestOf("z")));
 }
 
 TEST_F(BundleControllerTest, AsksForEachChartOnce) {

@@ -49,6 +49,20 @@ absl::Status StoreFiles(BlobStore& blobs, std::vector<BuiltBundle>& bundles) {
   return absl::OkStatus();
 }
 
+// Whether all files are stored that were not read now but by an earlier build.
+// Those of a bundle that never came to be are named by no record and may be
+// gone.
+bool RenewFiles(BlobStore& blobs, const std::vector<BuiltBundle>& bundles) {
+  std::vector<std::string> digests;
+  for (const BuiltBundle& bundle : bundles) {
+    if (bundle.fresh != nullptr) continue;
+    for (const ContentFile& file : bundle.content->files) {
+      digests.push_back(file.digest);
+    }
+  }
+  return blobs.Renew(digests);
+}
+
 void BuildGitRepo(GitRepository& git, BlobStore& blobs, BuildInputs& inputs,
                   const BuildLimits& limits, SourceBuild& build) {
   const Document& document = inputs.document;
@@ -61,6 +75,10 @@ void BuildGitRepo(GitRepository& git, BlobStore& blobs, BuildInputs& inputs,
     return;
   }
   BuildResult result = BuildBundles(**tree, document, build.cache, limits);
+  if (!RenewFiles(blobs, result.bundles)) {
+    build.cache.clear();
+    result = BuildBundles(**tree, document, build.cache, limits);
+  }
   build.errors = std::move(result.errors);
   build.warnings = std::move(result.warnings);
   build.read_directories = result.read_directories;

@@ -149,12 +149,13 @@ void ProcessChartFetcher::Fetch(ChartRequest request, Done done) {
   workers_.Submit<absl::StatusOr<FetchedChart>>(
       [cache = cache_, blobs = &blobs_, key]() -> absl::StatusOr<FetchedChart> {
         ASSIGN_OR_RETURN(FetchedChart chart, cache->Find(key));
+        std::vector<std::string> digests;
         for (const storage::v1::BundleFile& file : chart.files) {
-          if (blobs->Contains(file.blob_digest())) continue;
-          cache->Remove(key).IgnoreError();
-          return absl::NotFoundError("its files are gone");
+          digests.push_back(file.blob_digest());
         }
-        return chart;
+        if (blobs->Renew(digests)) return chart;
+        cache->Remove(key).IgnoreError();
+        return absl::NotFoundError("its files are gone");
       },
       [this, alive = alive_,
        job = std::move(job)](absl::StatusOr<FetchedChart> found) mutable {

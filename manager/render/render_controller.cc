@@ -374,10 +374,7 @@ void RenderController::CheckShared(JobPtr job,
   }
   pool_.Submit<bool>(
       [this_blobs = &blobs_, digests = std::move(digests)] {
-        return std::all_of(digests.begin(), digests.end(),
-                           [this_blobs](const std::string& digest) {
-                             return this_blobs->Contains(digest);
-                           });
+        return this_blobs->Renew(digests);
       },
       [this, alive = alive_, job, result](bool there) {
         if (!*alive) return;
