@@ -50,17 +50,15 @@ std::string CorpusFolder() {
     if (fs::is_directory(corpus, error)) return corpus.string();
     error.clear();
   }
+  std::cout << "no corpus beside this checkout, and FLOTILLA_CORPUS is not "
+               "set: nothing of it is checked"
+            << std::endl;
   return "";
 }
 
 std::optional<nlohmann::json> ReadCorpusTable(absl::string_view name) {
   const std::string folder = CorpusFolder();
-  if (folder.empty()) {
-    std::cout << "no corpus beside this checkout and FLOTILLA_CORPUS is not "
-                 "set: "
-              << name << " was not read" << std::endl;
-    return std::nullopt;
-  }
+  if (folder.empty()) return std::nullopt;
   nlohmann::json table =
       ReadYamlFile(fs::path(folder) / "tables" / std::string(name));
   if (table.is_null()) {

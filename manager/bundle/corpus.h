@@ -19,11 +19,10 @@ namespace flotilla::manager {
 // when it is not there.
 nlohmann::json ReadTable(const std::string& path_in_tree);
 
-// corpus/tables/<name>; nothing when there is no corpus, which it then says on
-// stdout.
+// corpus/tables/<name>; nothing when there is no corpus.
 std::optional<nlohmann::json> ReadCorpusTable(absl::string_view name);
 
-// Folder of the corpus; "" when there is none.
+// Folder of the corpus; "" when there is none, which it then says on stdout.
 std::string CorpusFolder();
 
 }  // namespace flotilla::manager
