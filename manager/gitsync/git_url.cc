@@ -225,6 +225,9 @@ absl::StatusOr<GitUrl> ParseGitUrl(absl::string_view url) {
     if (!authority.empty() && authority != "localhost") {
       return Bad(url, "file:// must be followed by an absolute path");
     }
+    if (!PercentDecode(out.path, &out.local_path)) {
+      return Bad(url, "a % in it must be followed by two hex digits");
+    }
     out.fetch_url = absl::StrCat("file://", out.path);
     out.display = out.fetch_url;
     return out;

@@ -24,6 +24,7 @@ struct GitUrl {
   std::string host;      // Lower case; IPv6 without brackets.
   int port = 0;          // Never 0 but for kFile.
   std::string path;      // As written, with its leading '/' if it has one.
+  std::string local_path;  // `path` decoded; empty but for kFile.
 
   // What libgit2 is given: no user and no password for http(s), the user for
   // ssh.

@@ -60,6 +60,16 @@ TEST(GitUrlTest, AcceptsTheUsualForms) {
   }
 }
 
+TEST(GitUrlTest, DecodesWhereAFileUrlLeads) {
+  const auto url = ParseGitUrl("file:///srv/%67it%2fa%20b.git");
+  ASSERT_THAT(url, IsOk());
+  EXPECT_EQ(url->local_path, "/srv/git/a b.git");
+  EXPECT_THAT(ParseGitUrl("file:///srv/%g"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("two hex digits")));
+  EXPECT_EQ(ParseGitUrl("https://example.com/a")->local_path, "");
+}
+
 TEST(GitUrlTest, TakesThePasswordOutOfTheUrl) {
   const auto url = ParseGitUrl("https://us%40er:can%3aary@example.com/a");
   ASSERT_THAT(url, IsOk());

@@ -104,6 +104,9 @@ class Libgit2Repository::Clones {
     int fetches = 0;
   };
 
+  // PERMISSION_DENIED for a repository that is one of the clones: what was
+  // fetched with somebody's credentials is not for everybody.
+  absl::Status CheckNotOurs(const GitUrl& url) const;
   std::shared_ptr<Clone> Find(const std::string& id);
   std::string IdOf(const GitSource& source, const GitUrl& url) const;
   absl::StatusOr<RepositoryPtr> OpenForFetch(const Clone& clone);
@@ -134,6 +137,22 @@ class Libgit2Repository::Clones {
   absl::Mutex mu_;
   std::map<std::string, std::shared_ptr<Clone>> clones_ ABSL_GUARDED_BY(mu_);
 };
+
+absl::Status Libgit2Repository::Clones::CheckNotOurs(const GitUrl& url) const {
+  if (url.transport != GitUrl::Transport::kFile) return absl::OkStatus();
+  std::error_code error;
+  const auto ours = std::filesystem::weakly_canonical(directory_, error);
+  if (error) return absl::ErrnoToStatus(error.value(), directory_);
+  const auto named = std::filesystem::weakly_canonical(url.local_path, error);
+  // What cannot be looked at is not fetched either.
+  if (error) return absl::ErrnoToStatus(error.value(), url.display);
+  const auto [end, rest] =
+      std::mismatch(ours.begin(), ours.end(), named.begin(), named.end());
+  if (end != ours.end()) return absl::OkStatus();
+  return absl::PermissionDeniedError(absl::StrCat(
+      url.display, " lies in the manager's data directory, which is no "
+      "source; check spec.repo"));
+}
 
 std::shared_ptr<Libgit2Repository::Clones::Clone>
 Libgit2Repository::Clones::Find(const std::string& id) {
@@ -265,6 +284,7 @@ absl::StatusOr<git_oid> PeelToCommit(git_repository* repository,
 absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
     const GitSource& source, const GitUrl& url, git_repository* repository,
     absl::optional<RemoteRefs>& refs) {
+  RETURN_IF_ERROR(CheckNotOurs(url));
   if (IsFullCommitId(source.revision)) {
     if (source.revision.size() != GIT_OID_HEXSZ) {
       return absl::InvalidArgumentError(

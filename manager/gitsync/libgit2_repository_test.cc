@@ -319,6 +319,28 @@ TEST_F(Libgit2RepositoryTest, WhatIsMissingIsNamed) {
                              HasSubstr("\"trunk\""))));
 }
 
+TEST_F(Libgit2RepositoryTest, AnothersCloneIsNoSource) {
+  Init();
+  Write("a", "private");
+  Commit();
+  const auto commit = Fetch(Source());
+  ASSERT_THAT(commit, IsOk());
+  const std::string clone = commit->clone_id + ".git";
+  const std::string link = base_ + "/link";
+  fs::create_directory_symlink(clones(), link);
+
+  for (const std::string& path :
+       {clones() + "/" + clone, clones() + "/../clones/" + clone,
+        base_ + "/%63lones/" + clone, link + "/" + clone}) {
+    SCOPED_TRACE(path);
+    GitSource source = Source();
+    source.url = "file://" + path;
+    EXPECT_THAT(Fetch(source),
+                StatusIs(absl::StatusCode::kPermissionDenied,
+                         HasSubstr("data directory")));
+  }
+}
+
 TEST_F(Libgit2RepositoryTest, LinksAreFollowedInsideTheCommitOnly) {
   Init();
   Write("a/real", "text");
