@@ -205,6 +205,13 @@ class World:
 
 class QuickstartTest(unittest.TestCase):
 
+    def objects_when_ready(self, name):
+        """`status.resources` by type, once each object is Ready."""
+        shown = (world.find(name) or {}).get("status", {}).get("resources", [])
+        if not shown or any(one["state"] != "Ready" for one in shown):
+            return None
+        return {one["type"]: one for one in shown}
+
     def test_01_kinds_of_somebody_else_stay_and_ours_are_there(self):
         helmops = world.crd("helmops")
         self.assertEqual(helmops["spec"], world.foreign)
@@ -283,12 +290,31 @@ class QuickstartTest(unittest.TestCase):
                         wanted.items(), world.row(kind).items()
                     ) or True, 20, f"line of kind {kind} as it should be",
                 )
+        shown = wait_until(
+            lambda: self.objects_when_ready("simple"), 20,
+            "objects in the GitRepo's status",
+        )
+        self.assertLessEqual({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "type": "apps.deployment", "id": f"{NAMESPACE}/web",
+            "namespace": NAMESPACE, "name": "web", "state": "Ready",
+            "perClusterState": {"ready": [f"{WORKSPACE}/local"]},
+        }.items(), shown["apps.deployment"].items())
         document = json.loads(world.manager.cli(
             "get", "document", "gitrepo", "simple", "--workspace", WORKSPACE,
             "-o", "json",
         ))
         self.assertEqual(document["spec"]["paths"], ["simple"])
         self.assertEqual(document["status"]["readyClusters"], 1)
+        status = world.find()["status"]
+        for key in ("resources", "resourceCounts", "perClusterResourceCounts"):
+            self.assertEqual(document["status"][key], status[key])
+        for condition in status["conditions"]:
+            self.assertIn("lastTransitionTime", condition)
+        cluster = world.find("local", "Cluster")["status"]
+        self.assertEqual(
+            (cluster["readyGitRepos"], cluster["desiredReadyGitRepos"]), (1, 1)
+        )
         with self.assertRaisesRegex(CliError, "with kubectl"):
             world.manager.cli("delete", "gitrepo", "simple", "--workspace",
                               WORKSPACE)
@@ -410,6 +436,30 @@ class QuickstartTest(unittest.TestCase):
         )
         world.manager.process.wait_for_log(
             "no controller of Fleet is active", timeout=30
+        )
+
+    def test_08a_a_large_status_is_cut_and_says_so(self):
+        world.repo.commit({"many/all.yaml": "---\n".join(
+            "apiVersion: v1\nkind: ConfigMap\n"
+            f"metadata: {{name: one-of-many-{i:04}}}\n"
+            for i in range(600)
+        )})
+        world.apply("gitrepo.yaml", **{
+            "name: simple": "name: many", "- simple": "- many",
+        })
+        wait_until(
+            lambda: self.objects_when_ready("many"), 60, "objects that are Ready"
+        )
+        truncated = world.wait_condition("Truncated", "True", "many")
+        self.assertRegex(truncated["message"], "resources has .* of 60[0-9]")
+        status = world.find("many")["status"]
+        self.assertLessEqual(
+            len(json.dumps(status, separators=(",", ":"))), 50 << 10
+        )
+        self.assertGreater(len(status["resources"]), 50)
+        world.client.delete("GitRepo", "many", WORKSPACE, FLEET)
+        wait_until(
+            lambda: world.find("many") is None, 60, "end of the GitRepo"
         )
 
     def test_09_deleting_takes_away_what_it_made_and_no_more(self):
