@@ -33,6 +33,7 @@ namespace {
 
 // Request line and headers.
 constexpr size_t kMaxHeadBytes = 64 << 10;
+constexpr int kBacklog = 128;
 
 // A connection that ends after a number of bytes; when it takes too long the
 // guard cuts it.
@@ -223,6 +224,10 @@ class HttpServer::Server : public httplib::Server {
     });
   }
 
+  // httplib lets five connections wait in the kernel; a burst that finds no
+  // room is cut or waits for seconds.
+  void Widen() { ::listen(svr_sock_, kBacklog); }
+
   // Ends what is under way and what waits.
   void Close() {
     desk_->Close();
@@ -340,6 +345,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
         "cannot listen on ", options.address,
         ": another program may be using it; choose another address"));
   }
+  out->server_->Widen();
   out->listener_ = std::thread([server = out->server_.get()] {
     server->listen_after_bind();
     server->set_ended();
