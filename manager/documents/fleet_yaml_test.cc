@@ -9,6 +9,7 @@
 #include "flotilla/storage/v1/storage.pb.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "manager/documents/field_reader.h"
 
 namespace flotilla::manager {
 namespace {
@@ -355,6 +356,14 @@ TEST(FleetYaml, WarnsOfATypoAndOfAKeyWithoutEffect) {
                              "effect; did you mean \"namespace\"?"));
   EXPECT_THAT(all, HasSubstr("2: forceSyncGeneration: has no effect"));
   EXPECT_THAT(all, HasSubstr("4: helm.vales"));
+}
+
+TEST(FleetYaml, KeepsABoundedNumberOfWarnings) {
+  std::string text;
+  for (int i = 0; i < 200; ++i) absl::StrAppend(&text, "k", i, ": x\n");
+  for (int i = 0; i < 200; ++i) absl::StrAppend(&text, "name: x\n");
+
+  EXPECT_THAT(Parse(text).warnings, SizeIs(ProblemLog::kMaxProblems + 1));
 }
 
 TEST(FleetYaml, FindsEveryProblemAtOnce) {
