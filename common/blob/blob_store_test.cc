@@ -2,6 +2,7 @@
 
 #include "common/blob/blob_store.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -190,6 +191,25 @@ TEST_F(DirectoryBlobStoreTest, KeepsBlobsOverARestart) {
 
   EXPECT_THAT(store_->Get(DigestOf("plain")), IsOkAndHolds("plain"));
   EXPECT_THAT(store_->Get(DigestOf("secret")), IsOkAndHolds("secret"));
+}
+
+TEST_F(DirectoryBlobStoreTest, TakesMoreBlobsThanFilesMayBeOpen) {
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = 128;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  std::vector<std::string> blobs;
+  for (int i = 0; i < 300; ++i) blobs.push_back(absl::StrCat("blob ", i));
+
+  const auto digests = store_->PutAll(blobs);
+
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_THAT(digests, IsOk());
+  Reopen();
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    EXPECT_THAT(store_->Get((*digests)[i]), IsOkAndHolds(blobs[i]));
+  }
 }
 
 TEST_F(DirectoryBlobStoreTest, SealsEveryBlob) {

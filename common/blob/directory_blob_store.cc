@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -27,6 +28,10 @@ constexpr absl::string_view kSealedEnding = ".sealed";
 constexpr absl::string_view kAllSealed = "/all-sealed";
 // Bytes that are sealed at a time when a store of an earlier version is opened.
 constexpr size_t kSealAtOnce = 16 << 20;
+
+// So many files are held open and synced one by one; for more, the file system
+// is synced as a whole: one wait for the disk in place of thousands.
+constexpr size_t kMaxSyncedFiles = 64;
 
 // No object of a cluster comes near it; a file that does is not ours.
 constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
@@ -66,6 +71,29 @@ absl::Status SyncDirectory(const std::string& path) {
   if (result != 0) return FileError(error, "syncing the folder", path);
   return absl::OkStatus();
 }
+
+// Makes a file system durable as a whole. It tells of writes that failed since
+// it was made (syncfs(2)).
+class FileSystemSync {
+ public:
+  explicit FileSystemSync(const std::string& path)
+      : path_(path),
+        fd_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
+  FileSystemSync(const FileSystemSync&) = delete;
+  FileSystemSync& operator=(const FileSystemSync&) = delete;
+  ~FileSystemSync() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  absl::Status Sync() const {
+    if (::syncfs(fd_) == 0) return absl::OkStatus();
+    return FileError(errno, "syncing the file system of", path_);
+  }
+
+ private:
+  const std::string path_;
+  const int fd_;
+};
 
 absl::StatusOr<std::vector<std::string>> Names(const std::string& path) {
   DIR* const directory = ::opendir(path.c_str());
@@ -215,14 +243,40 @@ absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::PutAll(
       if (!file.temporary.empty()) ::unlink(file.temporary.c_str());
     }
   };
+  std::vector<size_t> fresh;
   absl::flat_hash_set<std::string> seen;
   for (size_t i = 0; i < blobs.size(); ++i) {
     unnamed_.erase(digests[i]);
     if (!seen.insert(digests[i]).second || Exists(Path(digests[i]))) continue;
+    fresh.push_back(i);
+  }
+  const bool many = fresh.size() > kMaxSyncedFiles;
+  std::optional<FileSystemSync> whole;
+  if (many) whole.emplace(root_);
+  for (const size_t i : fresh) {
     ASSIGN_OR_RETURN(Pending file, WriteAside(digests[i], blobs[i]));
+    if (many) {
+      ::close(std::exchange(file.fd, -1));
+    } else {
+      // Lets the disk begin before the round of syncs.
+      ::sync_file_range(file.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    }
     pending.push_back(std::move(file));
   }
-  RETURN_IF_ERROR(Publish(pending));
+  if (many) {
+    RETURN_IF_ERROR(whole->Sync());
+  } else {
+    RETURN_IF_ERROR(SyncEach(pending));
+  }
+  ASSIGN_OR_RETURN(const absl::flat_hash_set<std::string> shards,
+                   Rename(pending));
+  if (many) {
+    RETURN_IF_ERROR(whole->Sync());
+  } else {
+    for (const std::string& shard : shards) {
+      RETURN_IF_ERROR(SyncDirectory(shard));
+    }
+  }
   return digests;
 }
 
@@ -242,18 +296,21 @@ absl::StatusOr<DirectoryBlobStore::Pending> DirectoryBlobStore::WriteAside(
     ::unlink(file.temporary.c_str());
     return written;
   }
-  // Lets the disk begin before the round of syncs.
-  ::sync_file_range(file.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
   return file;
 }
 
-absl::Status DirectoryBlobStore::Publish(std::vector<Pending>& pending) {
+absl::Status DirectoryBlobStore::SyncEach(std::vector<Pending>& pending) {
   for (Pending& file : pending) {
     const int synced = ::fsync(file.fd);
     const int error = errno;
     ::close(std::exchange(file.fd, -1));
     if (synced != 0) return FileError(error, "syncing", file.temporary);
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<absl::flat_hash_set<std::string>> DirectoryBlobStore::Rename(
+    std::vector<Pending>& pending) {
   absl::flat_hash_set<std::string> shards;
   for (Pending& file : pending) {
     if (::rename(file.temporary.c_str(), file.path.c_str()) != 0) {
@@ -262,10 +319,7 @@ absl::Status DirectoryBlobStore::Publish(std::vector<Pending>& pending) {
     file.temporary.clear();
     shards.insert(file.shard);
   }
-  for (const std::string& shard : shards) {
-    RETURN_IF_ERROR(SyncDirectory(shard));
-  }
-  return absl::OkStatus();
+  return shards;
 }
 
 absl::StatusOr<std::string> DirectoryBlobStore::Get(

@@ -76,8 +76,10 @@ class DirectoryBlobStore final : public BlobStore {
   absl::StatusOr<Pending> WriteAside(absl::string_view digest,
                                      absl::string_view bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status Publish(std::vector<Pending>& pending)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  static absl::Status SyncEach(std::vector<Pending>& pending);
+  // Puts what is durable into its place; returns the folders that changed.
+  static absl::StatusOr<absl::flat_hash_set<std::string>> Rename(
+      std::vector<Pending>& pending);
   absl::Status DropDamaged(absl::string_view digest, const std::string& path,
                            absl::string_view why) const;
 
