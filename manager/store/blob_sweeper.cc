@@ -30,6 +30,12 @@ absl::StatusOr<size_t> SweepUnnamed(const RangeResult& all, BlobStore& blobs) {
     }
     AddNamedBlobs(kv.value, digests, named);
   }
+  if (named.empty() && !digests.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the store names none of the ", digests.size(),
+        " blobs beside it: nothing is removed, for it may be another store's "
+        "(was store.db moved, or restored in part?)"));
+  }
   return blobs.Sweep(named);
 }
 

@@ -8,7 +8,8 @@
 //
 // Any record may name a blob, in any field of 32 bytes: no list says which, so
 // that a new kind of record cannot lose its blobs. When the store cannot be
-// read, or a value of it cannot be opened, nothing is removed.
+// read, a value of it cannot be opened, or it names none of the blobs, as one
+// that was begun anew beside them, nothing is removed.
 
 #ifndef FLOTILLA_MANAGER_STORE_BLOB_SWEEPER_H_
 #define FLOTILLA_MANAGER_STORE_BLOB_SWEEPER_H_

@@ -98,7 +98,16 @@ std::vector<Naming> AllNamings(const std::string& digest) {
 
 class BlobSweeperTest : public ::testing::Test {
  protected:
-  BlobSweeperTest() { Restart(); }
+  BlobSweeperTest() {
+    // Of a store that has been here before.
+    EXPECT_TRUE(blobs_.Put("of old").ok());
+    const Naming old = Make<storage::v1::Released>(
+        "", old_key_, [](storage::v1::Released& record) {
+          record.set_manifest_digest(DigestOf("of old"));
+        });
+    store_.Put(old.key, old.value);
+    Restart();
+  }
 
   void Restart() {
     sweeper_.reset();
@@ -112,6 +121,7 @@ class BlobSweeperTest : public ::testing::Test {
     return blobs_.Contains(DigestOf(bytes));
   }
 
+  const std::string old_key_ = ReleasedKey("old", "old");
   SimulatedLoop loop_;
   InlineWorkerPool pool_{loop_};
   MemoryStore store_{loop_};
@@ -179,6 +189,14 @@ TEST_F(BlobSweeperTest, RemovesNothingWhileARecordCannotBeOpened) {
   store_.Delete("/rendered/c/b");
   Wait(2);
   EXPECT_FALSE(Holds(kBlob));
+}
+
+TEST_F(BlobSweeperTest, RemovesNothingBesideAStoreThatNamesNothing) {
+  store_.Delete(old_key_);
+
+  Wait(5);
+
+  EXPECT_TRUE(Holds("of old"));
 }
 
 TEST_F(BlobSweeperTest, GoesOnAfterARestart) {
