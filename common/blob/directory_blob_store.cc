@@ -25,7 +25,6 @@ namespace flotilla {
 namespace {
 
 constexpr absl::string_view kSealedEnding = ".sealed";
-constexpr absl::string_view kAllSealed = "/all-sealed";
 // Bytes that are sealed at a time when a store of an earlier version is opened.
 constexpr size_t kSealAtOnce = 16 << 20;
 
@@ -182,18 +181,12 @@ DirectoryBlobStore::DirectoryBlobStore(std::string root, SealedBox& box)
     : root_(std::move(root)), box_(box) {}
 
 absl::Status DirectoryBlobStore::SealWhatIsPlain() {
-  const std::string marker = absl::StrCat(root_, kAllSealed);
-  if (Exists(marker)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<std::string> shards, Names(root_));
   for (const std::string& shard : shards) {
     if (shard.size() != 2) continue;
     RETURN_IF_ERROR(SealWhatIsPlain(absl::StrCat(root_, "/", shard)));
   }
-  const int fd =
-      ::open(marker.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return FileError(errno, "creating", marker);
-  ::close(fd);
-  return SyncDirectory(root_);
+  return absl::OkStatus();
 }
 
 absl::Status DirectoryBlobStore::SealWhatIsPlain(const std::string& shard) {
@@ -202,6 +195,7 @@ absl::Status DirectoryBlobStore::SealWhatIsPlain(const std::string& shard) {
   std::vector<std::string> blobs;
   size_t bytes = 0;
   const auto flush = [&]() -> absl::Status {
+    if (paths.empty()) return absl::OkStatus();
     RETURN_IF_ERROR(PutAll(blobs).status());
     for (const std::string& path : paths) {
       if (::unlink(path.c_str()) != 0) {

@@ -4,11 +4,10 @@
 //
 //   ROOT/ab/ab12….sealed   sealed with the process's key file
 //   ROOT/tmp/              being written; emptied when the store is opened
-//   ROOT/all-sealed        there once nothing is left of what earlier versions
-//                          wrote in the clear
 //
 // All are sealed: a values file, a patch or an environment file holds a secret
-// as well as an object of kind Secret does.
+// as well as an object of kind Secret does. What lies there in the clear, from
+// an earlier version or a backup of one, is sealed when the store is opened.
 //
 // A blob is written aside, synced, renamed and its folder synced, so that a
 // crash leaves all of it or none.
