@@ -176,6 +176,8 @@ TEST_F(ProcessChartFetcherTest, TakesChartsOfSeveralFrames) {
 }
 
 TEST_F(ProcessChartFetcherTest, SaysWhatWentWrongAndGoesOn) {
+  // With more, a request may find the one before not quite over.
+  options_.max_processes = 1;
   Make();
   EXPECT_THAT(Fetch(Request("9.0.0")),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("9.0.0")));
