@@ -453,7 +453,7 @@ void Reconciler::StartRun(const Ptr& deployment) {
   deployment->run = std::make_shared<DeploymentRun>(
       tools_, deployment, std::move(plan), may_prune,
       [this, alive = alive_, weak = std::weak_ptr<Deployment>(deployment),
-       number](DeploymentRun::Result result) {
+       number](RunResult result) {
         // The run still stands on the stack.
         parts_.loop.Post([this, alive, weak, number,
                           result = std::move(result)]() mutable {
@@ -512,7 +512,7 @@ void Reconciler::ShowRivals(Deployment& deployment, const ApplyPlan& plan) {
 }
 
 void Reconciler::OnRunEnded(const Ptr& deployment, uint64_t number,
-                            DeploymentRun::Result result) {
+                            RunResult result) {
   if (deployment->run == nullptr || deployment->run_number != number) return;
   deployment->run.reset();
   deployment->trouble = result.trouble;

@@ -34,6 +34,7 @@
 #include "agent/reconcile/deployment.h"
 #include "agent/reconcile/deployment_run.h"
 #include "agent/reconcile/object_keeper.h"
+#include "agent/reconcile/run_tools.h"
 #include "agent/report/status_reporter.h"
 #include "agent/values/values_reader.h"
 #include "common/assignment/set_digest.h"
@@ -140,7 +141,7 @@ class Reconciler : public LinkEvents,
   void StartRun(const Ptr& deployment);
   void ShowRivals(Deployment& deployment, const ApplyPlan& plan);
   void OnRunEnded(const Ptr& deployment, uint64_t number,
-                  DeploymentRun::Result result);
+                  RunResult result);
   void Retry(Deployment& deployment, RunEnd end, absl::Duration at_least);
   // Those whose last run ended so.
   void PlanAgain(RunEnd end);
@@ -219,7 +220,7 @@ class Reconciler : public LinkEvents,
   ObjectKeeper keeper_;
   DriftWatcher watcher_;
   PodWatcher pods_;
-  const DeploymentRun::Tools tools_;
+  const RunTools tools_;
   std::unique_ptr<Timer> publish_timer_;
   std::unique_ptr<Timer> passing_timer_;
   std::unique_ptr<Timer> api_timer_;
