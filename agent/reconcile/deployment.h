@@ -82,6 +82,17 @@ struct Deployment {
   std::set<ObjectIdentity> dirty;
 };
 
+// nullptr when `id` is none of its objects.
+inline ObjectState* StateOf(Deployment& deployment, const ObjectIdentity& id) {
+  const auto found = deployment.objects.find(id);
+  return found == deployment.objects.end() ? nullptr : &found->second;
+}
+
+// Nothing of it is kept: it is being deleted, or was.
+inline bool IsLeft(const ObjectState* object) {
+  return object == nullptr || object->sync == core::v1::SYNC_STATE_PRUNING;
+}
+
 }  // namespace flotilla::agent
 
 #endif  // FLOTILLA_AGENT_RECONCILE_DEPLOYMENT_H_

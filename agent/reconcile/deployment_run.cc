@@ -96,7 +96,7 @@ void DeploymentRun::NextWave() {
   for (const int index : wave) {
     const ObjectIdentity id =
         IdentityOf(deployment->running->entries(index).key());
-    tools_.keeper.Send(
+    tools_.sender.Send(
         deployment, id,
         [weak = weak_from_this()](absl::optional<Refusal> refusal,
                                   absl::Duration retry_after) {

@@ -201,7 +201,7 @@ void PruneRun::Gone(const ObjectIdentity& id) {
   pruning_.erase(found);
   tools_.cache.RemoveInventory({id}, [](absl::Status) {});
   if (key.group().empty() && key.kind() == "Namespace") {
-    tools_.keeper.ForgetNamespace(key.name());
+    tools_.sender.ForgetNamespace(key.name());
   }
   tools_.gone(*deployment, key);
   OneDone();

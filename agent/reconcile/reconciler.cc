@@ -68,7 +68,8 @@ Reconciler::Reconciler(const Parts& parts)
                 [this](const std::string& bundle_id, uint64_t generation) {
                   Forget(bundle_id, generation);
                 }),
-      keeper_(applier_, parts.cache, parts.loop, parts.clock, *this),
+      sender_(applier_, parts.cache, parts.clock, *this),
+      keeper_(sender_, applier_, parts.cache, parts.loop, parts.clock, *this),
       watcher_(parts.client, parts.loop, parts.random, *this),
       pods_(parts.client, parts.loop,
             [this](const ObjectIdentity& id, std::string trouble) {
@@ -79,7 +80,7 @@ Reconciler::Reconciler(const Parts& parts)
             }),
       tools_{parts.cache,
              applier_,
-             keeper_,
+             sender_,
              parts.client,
              parts.loop,
              [this](Deployment& deployment, const ObjectIdentity& id) {
@@ -433,7 +434,7 @@ void Reconciler::StartRun(const Ptr& deployment) {
                  (object->second.sync == core::v1::SYNC_STATE_DRIFTED ||
                   object->second.sync == core::v1::SYNC_STATE_MISSING)));
       },
-      [this](const std::string& ns) { return keeper_.NamespaceExists(ns); });
+      [this](const std::string& ns) { return sender_.NamespaceExists(ns); });
   deployment->notes = plan.notes;
   if (tombstone && running != nullptr) {
     for (const ManifestEntry& entry : running->entries()) {
@@ -693,6 +694,10 @@ void Reconciler::OnObjectChanged(Deployment& deployment,
                                  const ObjectIdentity& id) {
   deployment.dirty.insert(id);
   Touch(deployment);
+}
+
+void Reconciler::OnIdle(const Ptr& deployment, const ObjectIdentity& id) {
+  keeper_.OnIdle(deployment, id);
 }
 
 void Reconciler::OnDrift(core::v1::DriftRecord record) {

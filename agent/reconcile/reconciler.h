@@ -34,6 +34,7 @@
 #include "agent/reconcile/deployment.h"
 #include "agent/reconcile/deployment_run.h"
 #include "agent/reconcile/object_keeper.h"
+#include "agent/reconcile/object_sender.h"
 #include "agent/reconcile/run_tools.h"
 #include "agent/report/status_reporter.h"
 #include "agent/values/values_reader.h"
@@ -52,6 +53,7 @@ namespace flotilla::agent {
 // Loop-affine.
 class Reconciler : public LinkEvents,
                    private DriftEvents,
+                   private SenderEvents,
                    private KeeperEvents {
  public:
   // Not owned; all must outlive the reconciler.
@@ -106,13 +108,16 @@ class Reconciler : public LinkEvents,
   void OnWatchFailed(const std::string& group, const std::string& kind,
                      const absl::Status& status) override;
 
-  // KeeperEvents
+  // SenderEvents
   void OnObjectChanged(Deployment& deployment,
                        const ObjectIdentity& id) override;
-  void OnDrift(core::v1::DriftRecord record) override;
-  void OnNotCorrected(Deployment& deployment, const Refusal& refusal) override;
   void OnWorkload(Deployment& deployment, const ObjectIdentity& id,
                   const nlohmann::json& live) override;
+  void OnIdle(const Ptr& deployment, const ObjectIdentity& id) override;
+
+  // KeeperEvents
+  void OnDrift(core::v1::DriftRecord record) override;
+  void OnNotCorrected(Deployment& deployment, const Refusal& refusal) override;
 
   // Thread-compatible.
   struct WatchTrouble {
@@ -217,6 +222,7 @@ class Reconciler : public LinkEvents,
   NamespaceWatch namespace_watch_;
   Applier applier_;
   StatusReporter reporter_;
+  ObjectSender sender_;
   ObjectKeeper keeper_;
   DriftWatcher watcher_;
   PodWatcher pods_;

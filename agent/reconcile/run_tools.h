@@ -14,7 +14,7 @@
 #include "agent/cache/assignment_cache.h"
 #include "agent/reconcile/deployment.h"
 #include "agent/reconcile/deployment_machine.h"
-#include "agent/reconcile/object_keeper.h"
+#include "agent/reconcile/object_sender.h"
 #include "common/event/loop.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/object.h"
@@ -28,7 +28,7 @@ namespace flotilla::agent {
 struct RunTools {
   AssignmentCache& cache;
   Applier& applier;
-  ObjectKeeper& keeper;
+  ObjectSender& sender;
   KubeClient& client;
   Loop& loop;
   // An object of the deployment changed, or is gone and no longer its.
