@@ -33,6 +33,9 @@ AgentProcess::AgentProcess(const Options&, Loop& loop, const Clock& clock,
       identity_pool_(loop, /*threads=*/1) {}
 
 AgentProcess::~AgentProcess() {
+  // What work is under way uses the parts below.
+  pool_.Stop();
+  identity_pool_.Stop();
   // The link calls the reconciler; it goes first.
   facts_.reset();
   link_.reset();

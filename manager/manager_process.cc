@@ -11,7 +11,6 @@
 #include "common/blob/directory_blob_store.h"
 #include "common/crypto/private_file.h"
 #include "common/crypto/sealed_box.h"
-#include "common/event/thread_worker_pool.h"
 #include "common/http/http_server.h"
 #include "common/kube/curl_transport.h"
 #include "common/kube/http_kube_client.h"
@@ -120,6 +119,9 @@ AgentPresence PresenceOf(const SessionHub& hub, const std::string& cluster_id) {
 // and is destroyed first.
 struct ManagerProcess::Parts {
   explicit Parts(World w) : world(w) {}
+  ~Parts();
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
 
   World world;
   std::unique_ptr<SealedBox> box;
@@ -174,6 +176,14 @@ struct ManagerProcess::Parts {
   absl::Status ConnectManagementCluster(const ManagerOptions& options);
   absl::Status StartServers(const ManagerOptions& options);
 };
+
+// Work that is under way uses the parts: it ends before them.
+ManagerProcess::Parts::~Parts() {
+  if (git != nullptr) git->CutAll();
+  world.git_workers.Stop();
+  world.workers.Stop();
+  if (webhook_workers != nullptr) webhook_workers->Stop();
+}
 
 StatusListener ManagerProcess::Parts::ListenerOf() {
   StatusListener listener;

@@ -21,7 +21,7 @@
 #include "common/env/random.h"
 #include "common/env/subprocess.h"
 #include "common/event/loop.h"
-#include "common/event/worker_pool.h"
+#include "common/event/thread_worker_pool.h"
 #include "common/kube/kube_identity.h"
 #include "manager/gitsync/git_proxy.h"
 
@@ -54,12 +54,13 @@ struct ManagerOptions {
 // Loop-affine.
 class ManagerProcess {
  public:
-  // The world. Not owned; must outlive the process. Git has threads of its own:
-  // a silent server must not hold up the rest.
+  // The world. Not owned; must outlive the process, which stops the pools at
+  // its end. Git has threads of its own: a silent server must not hold up the
+  // rest.
   struct World {
     Loop& loop;
-    WorkerPool& workers;
-    WorkerPool& git_workers;
+    ThreadWorkerPool& workers;
+    ThreadWorkerPool& git_workers;
     const Clock& clock;
     Random& random;
     Subprocesses& subprocesses;

@@ -13,7 +13,9 @@ ThreadWorkerPool::ThreadWorkerPool(Loop& loop, int threads) : loop_(loop) {
   }
 }
 
-ThreadWorkerPool::~ThreadWorkerPool() {
+ThreadWorkerPool::~ThreadWorkerPool() { Stop(); }
+
+void ThreadWorkerPool::Stop() {
   *alive_ = false;
   std::deque<Job> dropped;
   {
@@ -23,6 +25,7 @@ ThreadWorkerPool::~ThreadWorkerPool() {
   }
   dropped.clear();
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void ThreadWorkerPool::Run(Task work, Task done) {

@@ -2,9 +2,10 @@
 //
 // ThreadWorkerPool is the WorkerPool of a running process: a fixed number of
 // threads that take work in the order in which it was handed in. The queue is
-// not bounded here: who submits bounds what it has in flight. The destructor
-// drops what has not begun, waits for what has, and no completion runs after
-// it. Destroy it on the loop, before the objects that its completions name.
+// not bounded here: who submits bounds what it has in flight.
+//
+// Stop() it before what its work uses is destroyed. It must outlive who
+// submits.
 
 #ifndef FLOTILLA_COMMON_EVENT_THREAD_WORKER_POOL_H_
 #define FLOTILLA_COMMON_EVENT_THREAD_WORKER_POOL_H_
@@ -28,10 +29,17 @@ class ThreadWorkerPool final : public WorkerPool {
  public:
   // REQUIRES: threads > 0.
   ThreadWorkerPool(Loop& loop, int threads);
+  // Stops.
   ~ThreadWorkerPool() override;
   ThreadWorkerPool(const ThreadWorkerPool&) = delete;
   ThreadWorkerPool& operator=(const ThreadWorkerPool&) = delete;
 
+  // Drops what has not begun, waits for what has; no completion runs after it,
+  // and what is submitted after it is dropped. Again is OK.
+  // REQUIRES: called on the loop, or when that does not run.
+  void Stop();
+
+  // After Stop() it drops both.
   void Run(Task work, Task done) override;
 
  private:
@@ -48,8 +56,8 @@ class ThreadWorkerPool final : public WorkerPool {
   // Collaborators. Not owned.
   Loop& loop_;
 
-  // Read and written on the loop only: completions that arrive there after the
-  // pool is gone see that it is.
+  // Read and written on the loop only: completions that arrive there after
+  // Stop() see it.
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   absl::Mutex mu_;

@@ -75,27 +75,59 @@ TEST(ThreadWorkerPool, KeepsTheOrderOnOneThread) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(order[i], i);
 }
 
-TEST(ThreadWorkerPool, DropsQueuedWorkAndAllCompletionsWhenDestroyed) {
+TEST(ThreadWorkerPool, DropsQueuedWorkAndAllCompletionsWhenStopped) {
   SimulatedLoop loop;
   absl::Notification begun, may_end;
   bool finished = false;
-  auto pool = std::make_unique<ThreadWorkerPool>(loop, 1);
-  pool->Run(
+  ThreadWorkerPool pool(loop, 1);
+  pool.Run(
       [&] {
         begun.Notify();
         may_end.WaitForNotification();
         finished = true;
       },
-      [] { FAIL() << "the pool is gone"; });
+      [] { FAIL() << "the pool has stopped"; });
   // The work in the way ends when the queued work has been dropped.
   std::shared_ptr<void> until_dropped(nullptr,
                                       [&](void*) { may_end.Notify(); });
-  pool->Run([until_dropped] { FAIL() << "never begun"; },
+  pool.Run([until_dropped] { FAIL() << "never begun"; },
             [] { FAIL() << "never begun"; });
   until_dropped.reset();
   begun.WaitForNotification();
 
-  pool.reset();
+  pool.Stop();
+
+  EXPECT_TRUE(finished);
+  loop.RunUntilIdle();
+}
+
+TEST(ThreadWorkerPool, DropsWhatIsSubmittedAfterItHasStopped) {
+  SimulatedLoop loop;
+  ThreadWorkerPool pool(loop, 1);
+  auto held = std::make_shared<int>();
+  pool.Stop();
+
+  pool.Run([held] { FAIL(); }, [held] { FAIL(); });
+  pool.Stop();
+
+  EXPECT_EQ(held.use_count(), 1);
+  loop.RunUntilIdle();
+}
+
+TEST(ThreadWorkerPool, StopsWhenDestroyed) {
+  SimulatedLoop loop;
+  bool finished = false;
+  absl::Notification begun;
+  {
+    ThreadWorkerPool pool(loop, 1);
+    pool.Run(
+        [&] {
+          begun.Notify();
+          finished = true;
+        },
+        [] { FAIL() << "the pool is gone"; });
+    begun.WaitForNotification();
+  }
 
   EXPECT_TRUE(finished);
   loop.RunUntilIdle();
