@@ -412,6 +412,9 @@ absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
       parts->box,
       SealedBox::Create(dir + "/key", world.random,
                         {dir + "/store.db", dir + "/ca", dir + "/blobs"}));
+  // A key that is not right is found before the store is sealed with it.
+  RETURN_IF_ERROR(
+      CertificateAuthority::Load(dir + "/ca", *parts->box).status());
   // First of what is written to: it holds off a second manager on the same
   // directory.
   ASSIGN_OR_RETURN(parts->store,
@@ -442,7 +445,7 @@ absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
 ManagerProcess::ManagerProcess(std::unique_ptr<Parts> parts)
     : parts_(std::move(parts)) {}
 
-ManagerProcess::~ManagerProcess() { parts_->git->CutAll(); }
+ManagerProcess::~ManagerProcess() = default;
 
 int ManagerProcess::agent_port() const { return parts_->agent_server->port(); }
 

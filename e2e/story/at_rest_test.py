@@ -2,7 +2,10 @@
 """No file of the manager or of an agent holds a secret in the clear."""
 
 import base64
+import contextlib
 import os
+import pathlib
+import sqlite3
 import unittest
 
 from e2e.story.documents import bundle, git_repo, secret, text
@@ -10,6 +13,8 @@ from e2e.story.scene import Scene
 from e2e.testing import junit
 from e2e.testing.flotilla import Manager
 from e2e.testing.processes import ProcessError
+
+OLD_STORE = pathlib.Path("manager/store/testdata/store_v1.sql")
 
 CANARY = "canary-5d41"
 # Plain, and in base64 whatever comes before it.
@@ -142,6 +147,29 @@ class AtRestTest(unittest.TestCase):
         key.write_bytes(good)
         os.chmod(key, 0o600)
         manager.start()
+
+    def test_an_old_store_is_not_sealed_with_a_wrong_key(self):
+        manager = Manager(scene.directory / "old-manager")
+        self.addCleanup(manager.kill)
+        manager.start()
+        manager.kill()
+        for file in manager.data_dir.glob("store.db*"):
+            file.unlink()
+        store = manager.data_dir / "store.db"
+        with contextlib.closing(sqlite3.connect(store)) as database:
+            database.executescript(OLD_STORE.read_text())
+        before = store.read_bytes()
+        key = manager.data_dir / "key"
+        good = key.read_bytes()
+        key.write_bytes(bytes(32))
+
+        with self.assertRaisesRegex(ProcessError, "sealed with another key"):
+            manager.start()
+
+        self.assertEqual(store.read_bytes(), before)
+        key.write_bytes(good)
+        manager.start()
+        self.assertNotEqual(store.read_bytes(), before)
 
 
 if __name__ == "__main__":

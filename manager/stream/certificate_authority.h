@@ -33,8 +33,13 @@ class CertificateAuthority {
     std::string certificate_pem;
   };
 
-  // `folder` is made when it is not there. Errors name the file and say what
-  // to do.
+  // What is in `folder`; null when nothing is. Writes nothing. Errors name the
+  // file and say what to do: FAILED_PRECONDITION when `box` cannot open it,
+  // DATA_LOSS when it is damaged.
+  static absl::StatusOr<std::unique_ptr<CertificateAuthority>> Load(
+      const std::string& folder, const SealedBox& box);
+
+  // `folder` is made when it is not there. Errors as Load().
   static absl::StatusOr<std::unique_ptr<CertificateAuthority>> LoadOrCreate(
       const std::string& folder, const SealedBox& box, absl::Time now);
 

@@ -99,7 +99,11 @@ TEST_F(CertificateAuthorityTest, RefusesDamagedFiles) {
   for (const std::string& bad : {std::string(), sealed.substr(1),
                                  sealed + "x", std::string("garbage")}) {
     ASSERT_THAT(WritePrivateFile(folder + "/ca.key.sealed", bad), IsOk());
-    EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kDataLoss));
+    EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 AllOf(HasSubstr("sealed with another key"),
+                                       HasSubstr("ca.key.sealed"),
+                                       HasSubstr("/key"),
+                                       HasSubstr("backup"))));
   }
   ASSERT_THAT(WritePrivateFile(folder + "/ca.key.sealed", sealed), IsOk());
   EXPECT_THAT(Load(), IsOk());
@@ -111,6 +115,22 @@ TEST_F(CertificateAuthorityTest, RefusesDamagedFiles) {
       IsOk());
   EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kDataLoss,
                                HasSubstr("does not belong")));
+}
+
+TEST_F(CertificateAuthorityTest, IsLoadedWithoutAnythingBeingWritten) {
+  const auto absent = CertificateAuthority::Load(folder, *box);
+  ASSERT_THAT(absent, IsOk());
+  EXPECT_EQ(*absent, nullptr);
+  EXPECT_THAT(ReadPrivateFile(folder + "/ca.crt"),
+              StatusIs(absl::StatusCode::kNotFound));
+
+  const auto made = Load();
+  ASSERT_THAT(made, IsOk());
+  const auto loaded = CertificateAuthority::Load(folder, *box);
+
+  ASSERT_THAT(loaded, IsOk());
+  EXPECT_EQ((*loaded)->certificate().ToPem(),
+            (*made)->certificate().ToPem());
 }
 
 TEST_F(CertificateAuthorityTest, BeginsAgainAfterACrashBeforeItsFirstUse) {
