@@ -25,6 +25,7 @@
 #include "common/yaml/scalar.h"
 #include "common/yaml/yaml_text.h"
 #include "nlohmann/json.hpp"
+#include "yaml-cpp/emitterstyle.h"
 #include "yaml-cpp/eventhandler.h"
 #include "yaml-cpp/mark.h"
 
@@ -80,6 +81,16 @@ class DocumentBuilder : public YAML::EventHandler {
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     BeginValue(mark);
+    if (!stack_.empty() && stack_.back().has_key) {
+      const Frame& top = stack_.back();
+      if (!top.plain_key.empty() &&
+          LacksColon(text_, static_cast<size_t>(std::max(top.key_mark.pos, 0)),
+                     top.plain_key)) {
+        Throw(Invalid(Line(top.key_mark), Column(top.key_mark),
+                      absl::StrCat("a colon is missing behind the key ",
+                                   Shown(top.plain_key))));
+      }
+    }
     Complete(mark, Node{{Scalar::Kind::kNull, nullptr}, false}, anchor);
   }
 
@@ -107,8 +118,15 @@ class DocumentBuilder : public YAML::EventHandler {
     Spend(mark, 1, value.size());
     Node node{Resolve(mark, tag, value), tag == "?" && value == "<<"};
     if (tag != "?" && node.scalar.value.is_string()) {
+      auto& written = node.scalar.value.get_ref<std::string&>();
+      MendEscapes(&written);
       KeepLineBreaks(text_, static_cast<size_t>(std::max(mark.pos, 0)),
-                     &node.scalar.value.get_ref<std::string&>());
+                     &written);
+    }
+    if (ExpectsKey()) {
+      Frame& top = stack_.back();
+      top.key_mark = mark;
+      top.plain_key = tag == "?" && !top.is_flow ? value : "";
     }
     Complete(mark, std::move(node), anchor);
   }
@@ -121,8 +139,10 @@ class DocumentBuilder : public YAML::EventHandler {
   void OnSequenceEnd() override { Close(); }
 
   void OnMapStart(const YAML::Mark& mark, const std::string& tag,
-                  YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+                  YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value style) override {
     Open(mark, tag, anchor, /*is_map=*/true);
+    stack_.back().is_flow = style == YAML::EmitterStyle::Flow;
   }
   void OnMapEnd() override { Close(); }
 
@@ -143,6 +163,11 @@ class DocumentBuilder : public YAML::EventHandler {
     bool has_key = false;
     bool is_merge = false;
     std::string key;
+    // Of a map in brackets.
+    bool is_flow = false;
+    // The key as it is written, where it is plain and not in brackets.
+    std::string plain_key;
+    YAML::Mark key_mark;
     // Of a map: keys that only merge keys gave; they may be given once more.
     absl::flat_hash_set<std::string> merged;
     // Where the pointer ends before this frame's children.

@@ -86,9 +86,14 @@ absl::StatusOr<std::vector<YamlDocument>> ReadYaml(const std::string& text,
   } catch (const YAML::Exception& error) {
     // The only text of its that quotes the document.
     constexpr absl::string_view kEscape = "unknown escape character";
-    const std::string message(absl::StartsWith(error.msg, kEscape)
-                                  ? kEscape
-                                  : absl::string_view(error.msg));
+    std::string message(absl::StartsWith(error.msg, kEscape)
+                            ? kEscape
+                            : absl::string_view(error.msg));
+    if (message == "end of map not found") {
+      message =
+          "this is no key with a colon behind it: the colon is missing, or the "
+          "line is indented by too much or too little";
+    }
     if (error.mark.is_null()) return Invalid(0, 0, message);
     return Invalid(error.mark.line + 1, error.mark.column + 1, message);
   } catch (const std::exception& error) {
@@ -187,6 +192,11 @@ absl::StatusOr<std::vector<YamlDocument>> ParseYamlDocuments(
     return absl::ResourceExhaustedError(
         absl::StrCat("the text has ", text.size(), " bytes, more than the ",
                      limits.max_bytes, " that are read"));
+  }
+  if (yaml::IsUtf16(text)) {
+    absl::StatusOr<std::string> converted = yaml::FromUtf16(text);
+    if (!converted.ok()) return converted.status();
+    return ParseYamlDocuments(*converted, limits);
   }
   absl::StatusOr<std::string> clean = CleanText(text);
   if (!clean.ok()) return clean.status();

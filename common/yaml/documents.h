@@ -8,7 +8,8 @@
 // integers, quoted scalars are strings, timestamps stay strings. A float with
 // no fraction becomes an integer, as Go writes it in JSON. Keys become strings.
 // Merge keys and anchors are expanded: of a merge key and another key, what
-// stands later wins. A duplicate key is an error unless the limits are lenient.
+// stands later wins. A text that begins with a byte order mark of UTF-16 is
+// read as that. A duplicate key is an error unless the limits are lenient.
 // Tags of no type of JSON are errors, and only LF and CR break lines, not the
 // other breaks of YAML 1.1.
 //

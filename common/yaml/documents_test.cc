@@ -78,6 +78,8 @@ TEST(Documents, ResolvesScalarsAsKubernetesDoes) {
       {".1__0", ".1__0"},
       {"._1", "._1"},
       {"1e3", 1000},
+      {"0223372036854775808", 223372036854775800},
+      {"-123456789012345678.0", -123456789012345680},
       {"1E-2", 0.01},
       {"1e999", "1e999"},
       {"1.2.3", "1.2.3"},
@@ -118,6 +120,8 @@ TEST(Documents, MakesKeysStrings) {
             "same map\"");
   EXPECT_EQ(Value("1: a\n0x10: b\nyes: c\n1.5: e\n1234567.5: f\n").dump(),
             R"({"1":"a","1.2345675e+06":"f","1.5":"e","16":"b","true":"c"})");
+  EXPECT_EQ(Value(".INF: a\n-.inf: b\n.nan: c\n").dump(),
+            R"({"-.inf":"b",".inf":"a",".nan":"c"})");
 }
 
 TEST(Documents, ReadsBlockScalarsAndFolding) {
@@ -175,6 +179,14 @@ TEST(Documents, KnowsLinesOfItemsAndOfKeysWithSlashes) {
   EXPECT_EQ(document->LineOf("/x~1y~0z"), 5);
 }
 
+TEST(Documents, TakesKeysWithoutAValue) {
+  EXPECT_EQ(Value("a:\nb :\n? c\n? d\n:\n? e"),
+            json::parse(R"({"a":null,"b":null,"c":null,"d":null,"e":null})"));
+  EXPECT_EQ(Value("a: {b, c: }\nd: [e: ]\n'f':\n&x g:\nh:"),
+            json::parse(R"({"a":{"b":null,"c":null},"d":[{"e":null}],"f":null,
+                            "g":null,"h":null})"));
+}
+
 TEST(Documents, ReadsNothingAsNull) {
   for (const char* text : {"", "\n\n", "# words\n", "---\n", "\xEF\xBB\xBF"}) {
     absl::StatusOr<YamlDocument> document = ParseYaml(text);
@@ -198,6 +210,27 @@ TEST(Documents, TakesByteOrderMarksAndCarriageReturns) {
   EXPECT_EQ(Value("\xEF\xBB\xBF"
                   "a: |\r\n  x\r\n  y\r\nb: 1\r\n"),
             json::parse(R"({"a":"x\ny\n","b":1})"));
+}
+
+TEST(Documents, TakesUtf16BehindItsMark) {
+  const std::string little("\xFF\xFE" "a\0:\0 \0\xE9\0\n\0", 12);
+  EXPECT_EQ(Value(little), json::parse(R"({"a":"é"})"));
+  const std::string big("\xFE\xFF\0a\0:\0 \xD8\x3D\xDE\0\0\n", 14);
+  EXPECT_EQ(Value(big), json::parse(R"({"a":"😀"})"));
+  for (const std::string& broken :
+       {std::string("\xFF\xFE" "a", 3), std::string("\xFF\xFE\x3D\xD8", 4),
+        std::string("\xFF\xFE\0\xDE" "a\0", 6)}) {
+    EXPECT_THAT(ParseYaml(broken),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("not UTF-16")));
+  }
+}
+
+TEST(Documents, EscapesAreText) {
+  const json got = Value("\"\\N\": \"a\\_b\\N é\\N\"\n");
+
+  EXPECT_EQ(got, json::parse(R"({"\u0085":"a\u00a0b\u0085 é\u0085"})"));
+  EXPECT_EQ(json::parse(got.dump()), got);
 }
 
 TEST(Documents, SaysLineAndColumnOfEveryError) {
@@ -227,6 +260,10 @@ TEST(Documents, SaysLineAndColumnOfEveryError) {
       {"a: \xed\xa0\x80\n", 1, "not UTF-8"},
       {"a: !!binary //4=\n", 1, "binaryData"},
       {"a:\n\tb: 1\n", 2, ""},
+      {"a: b\nc", 2, "colon"},
+      {"a: b\nc \n", 2, "colon"},
+      {"a:\n  b: 1\n  c: # x\nd # e: f\n", 4, "colon"},
+      {"a: b\nc d\n---\ne: f\n", 2, "colon"},
       {"# x\n%a: b\n", 2, "directive"},
   };
   for (const auto& test : kCases) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -149,11 +150,17 @@ bool ResolveWord(absl::string_view text, Scalar* out) {
       return true;
     }
   }
-  for (const char* word : {".nan", ".NaN", ".NAN", ".inf", ".Inf", ".INF",
-                           "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf",
-                           "-.INF"}) {
+  for (const char* word : {".nan", ".NaN", ".NAN"}) {
     if (text == word) {
       *out = {Scalar::Kind::kFloat, std::nan("")};
+      return true;
+    }
+  }
+  for (const char* word : {".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF",
+                           "-.inf", "-.Inf", "-.INF"}) {
+    if (text == word) {
+      const double infinity = std::numeric_limits<double>::infinity();
+      *out = {Scalar::Kind::kFloat, text[0] == '-' ? -infinity : infinity};
       return true;
     }
   }
@@ -193,14 +200,34 @@ Scalar ResolvePlain(absl::string_view text) {
 }
 
 json FloatValue(double value) {
-  constexpr double kExact = 1e18;
-  if (std::trunc(value) == value && std::fabs(value) < kExact) {
-    return static_cast<int64_t>(value);
+  constexpr double kLargest = 1e18;
+  if (std::trunc(value) != value || std::fabs(value) >= kLargest) return value;
+  // Above 2^53 Go writes the fewest digits that give the same number, and
+  // zeros behind them.
+  constexpr double kExact = 9007199254740992;
+  if (std::fabs(value) <= kExact) return static_cast<int64_t>(value);
+  for (int precision = 15; precision < 17; ++precision) {
+    std::string digits = absl::StrFormat("%.*e", precision, value);
+    double read = 0;
+    int exponent = 0;
+    const size_t e = digits.find('e');
+    if (!absl::SimpleAtod(digits, &read) || read != value ||
+        !absl::SimpleAtoi(digits.substr(e + 1), &exponent) ||
+        exponent < precision) {
+      continue;
+    }
+    digits.resize(e);
+    digits.erase(digits.find('.'), 1);
+    digits.append(static_cast<size_t>(exponent - precision), '0');
+    int64_t whole = 0;
+    if (absl::SimpleAtoi(digits, &whole)) return whole;
   }
-  return value;
+  return static_cast<int64_t>(value);
 }
 
 std::string FloatKey(double value) {
+  if (std::isnan(value)) return ".nan";
+  if (std::isinf(value)) return value < 0 ? "-.inf" : ".inf";
   const float wanted = static_cast<float>(value);
   std::string shortest;
   for (int precision = 0; precision < 10; ++precision) {

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -23,6 +25,21 @@ absl::Status ErrorAt(absl::StatusCode code, int line, int column,
   return status;
 }
 
+void AppendUtf8(uint32_t code, std::string* out) {
+  if (code < 0x80) {
+    out->push_back(static_cast<char>(code));
+    return;
+  }
+  int following = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+  static constexpr uint32_t kFirst[] = {0, 0xC0, 0xE0, 0xF0};
+  out->push_back(
+      static_cast<char>(kFirst[following] | (code >> (6 * following))));
+  while (following-- > 0) {
+    out->push_back(
+        static_cast<char>(0x80u | ((code >> (6 * following)) & 0x3Fu)));
+  }
+}
+
 }  // namespace
 
 absl::Status TooMuch(int line, int column, absl::string_view text) {
@@ -36,6 +53,40 @@ absl::Status Invalid(int line, int column, absl::string_view text) {
 std::string Shown(absl::string_view key) {
   std::string text = absl::CHexEscape(key.substr(0, 80));
   return absl::StrCat("\"", text, key.size() > 80 ? "…\"" : "\"");
+}
+
+bool IsUtf16(absl::string_view text) {
+  return absl::StartsWith(text, "\xFF\xFE") ||
+         absl::StartsWith(text, "\xFE\xFF");
+}
+
+absl::StatusOr<std::string> FromUtf16(absl::string_view text) {
+  const bool little_endian = absl::ConsumePrefix(&text, "\xFF\xFE");
+  if (!little_endian) absl::ConsumePrefix(&text, "\xFE\xFF");
+  const auto unit = [&](size_t at) {
+    const auto first = static_cast<unsigned char>(text[at]);
+    const auto second = static_cast<unsigned char>(text[at + 1]);
+    return static_cast<uint32_t>(little_endian ? second << 8 | first
+                                               : first << 8 | second);
+  };
+  const absl::Status broken = Invalid(
+      1, 1, "the text begins with a mark of UTF-16, and it is not UTF-16: "
+            "save it as UTF-8");
+  if (text.size() % 2 != 0) return broken;
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); i += 2) {
+    uint32_t code = unit(i);
+    if (code >= 0xDC00 && code <= 0xDFFF) return broken;
+    if (code >= 0xD800 && code <= 0xDBFF) {
+      i += 2;
+      const uint32_t low = i < text.size() ? unit(i) : 0;
+      if (low < 0xDC00 || low > 0xDFFF) return broken;
+      code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+    }
+    AppendUtf8(code, &out);
+  }
+  return out;
 }
 
 absl::StatusOr<std::string> CleanText(absl::string_view text) {
@@ -103,6 +154,36 @@ absl::StatusOr<std::string> CleanText(absl::string_view text) {
     }
   }
   return out;
+}
+
+void MendEscapes(std::string* value) {
+  std::string mended;
+  size_t copied = 0;
+  for (size_t i = 0; i < value->size();) {
+    const auto byte = static_cast<unsigned char>((*value)[i]);
+    if (byte == 0x85 || byte == 0xA0) {
+      mended.append(*value, copied, i - copied);
+      AppendUtf8(byte, &mended);
+      copied = ++i;
+    } else {
+      i += byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+    }
+  }
+  if (copied == 0) return;
+  mended.append(*value, copied, std::string::npos);
+  *value = std::move(mended);
+}
+
+bool LacksColon(absl::string_view text, size_t position,
+                absl::string_view key) {
+  if (key.empty() || !absl::StartsWith(text.substr(position), key)) {
+    return false;
+  }
+  const absl::string_view behind =
+      absl::StripLeadingAsciiWhitespace(text.substr(position + key.size()));
+  if (absl::StartsWith(behind, ":")) return false;
+  return !absl::EndsWith(
+      absl::StripTrailingAsciiWhitespace(text.substr(0, position)), "?");
 }
 
 void KeepLineBreaks(absl::string_view text, size_t position,

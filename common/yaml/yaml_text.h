@@ -30,6 +30,23 @@ std::string Shown(absl::string_view key);
 // makes every line end in "\n".
 absl::StatusOr<std::string> CleanText(absl::string_view text);
 
+// True if `text` begins with a byte order mark of UTF-16.
+bool IsUtf16(absl::string_view text);
+
+// UTF-8 of such a text, without the mark.
+absl::StatusOr<std::string> FromUtf16(absl::string_view text);
+
+// yaml-cpp writes the escapes \N and \_ of a quoted text as one byte, which is
+// no UTF-8. Makes them the characters that they stand for.
+// REQUIRES: the other bytes of `value` are UTF-8.
+void MendEscapes(std::string* value);
+
+// True if what stands at `position` is a plain key of one line, `key`, and no
+// colon stands behind it: yaml-cpp takes the last line of a map for a key
+// without a value. False for keys behind "? ".
+bool LacksColon(absl::string_view text, size_t position,
+                absl::string_view key);
+
 // yaml-cpp loses one of the line breaks at the end of a folded scalar that
 // keeps them (">+"). Gives `value` as many as the text has behind `position`,
 // where the scalar begins; leaves other scalars alone.
