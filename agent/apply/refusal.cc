@@ -69,6 +69,20 @@ std::string ServerText(const KubeError& error, bool secret) {
 
 }  // namespace
 
+absl::string_view LostWith(const core::v1::ResourceKey& key) {
+  const bool core = key.group().empty();
+  if (core && key.kind() == "Namespace") return "all that is in it";
+  if (core && (key.kind() == "PersistentVolumeClaim" ||
+               key.kind() == "PersistentVolume")) {
+    return "its data";
+  }
+  if (key.group() == "apiextensions.k8s.io" &&
+      key.kind() == "CustomResourceDefinition") {
+    return "every object of its kind";
+  }
+  return "";
+}
+
 Refusal JudgeRefusal(const core::v1::ResourceKey& key,
                      const absl::Status& status, bool secret) {
   const std::optional<KubeError> error = GetKubeError(status);
@@ -142,10 +156,17 @@ Refusal JudgeRefusal(const core::v1::ResourceKey& key,
   const std::string fields = FieldsOf(*error);
   if (IsImmutableField(status)) {
     refusal.reason = "ImmutableField";
+    const absl::string_view lost = LostWith(key);
     refusal.message = Cut(absl::StrCat(
         "field ", fields.empty() ? "(see the text)" : fields,
-        " is immutable: ", ServerText(*error, secret),
-        ". Change it back, or delete the object so that it is made anew"));
+        " is immutable: ", ServerText(*error, secret), ". Change it back",
+        lost.empty()
+            ? ", or set helm.force: true, which deletes the object and makes "
+              "it anew"
+            : absl::StrCat("; a ", key.kind(),
+                           " is never deleted to be made anew, even by force, "
+                           "because ",
+                           lost, " would go with it")));
     return refusal;
   }
   refusal.message = Cut(ServerText(*error, secret));

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "flotilla/core/v1/core.pb.h"
 
 namespace flotilla::agent {
@@ -37,6 +38,10 @@ struct Refusal {
 // only its reason and fields are shown.
 Refusal JudgeRefusal(const core::v1::ResourceKey& key,
                      const absl::Status& status, bool secret);
+
+// What would be lost with an object of that kind, so that it is never deleted
+// to be made anew. Empty: it may be.
+absl::string_view LostWith(const core::v1::ResourceKey& key);
 
 }  // namespace flotilla::agent
 

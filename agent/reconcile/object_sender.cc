@@ -9,6 +9,7 @@
 #include "agent/drift/drift_diff.h"
 #include "agent/health/health_rules.h"
 #include "common/kube/kube_error.h"
+#include "common/log/log.h"
 
 namespace flotilla::agent {
 namespace {
@@ -17,6 +18,13 @@ using nlohmann::json;
 
 bool WatchedInFull(const core::v1::ResourceKey& key) {
   return HasHealthRule(key.group(), key.kind());
+}
+
+// What was sent may be what a newer generation no longer wants.
+bool IsWanted(Deployment& deployment, const ObjectIdentity& id,
+              const std::string& digest) {
+  const ObjectState* object = StateOf(deployment, id);
+  return !IsLeft(object) && object->want.blob_digest() == digest;
 }
 
 bool VanishesByItself(const json& live) {
@@ -41,17 +49,19 @@ bool IsSecret(const core::v1::ManifestEntry& want) {
 }
 
 ObjectSender::ObjectSender(Applier& applier, AssignmentCache& cache,
-                           const Clock& clock, SenderEvents& events)
+                           Loop& loop, const Clock& clock,
+                           SenderEvents& events)
     : applier_(applier),
       cache_(cache),
       clock_(clock),
       events_(events),
+      remover_(applier, loop),
       alive_(std::make_shared<bool>(true)) {}
 
 ObjectSender::~ObjectSender() { *alive_ = false; }
 
-void ObjectSender::SendNow(const Ptr& deployment, const ObjectIdentity& id,
-                           Lane lane, bool force, Answer done) {
+void ObjectSender::SendOnce(const Ptr& deployment, const ObjectIdentity& id,
+                            Lane lane, bool force, Answer done) {
   const ObjectState& object = deployment->objects.at(id);
   ApplyOptions options;
   options.force = force;
@@ -63,6 +73,46 @@ void ObjectSender::SendNow(const Ptr& deployment, const ObjectIdentity& id,
       [alive = alive_, digest = object.want.blob_digest(),
        done = std::move(done)](absl::StatusOr<ApplyResult> result) mutable {
         if (*alive) done(digest, std::move(result));
+      });
+}
+
+void ObjectSender::SendNow(const Ptr& deployment, const ObjectIdentity& id,
+                           Lane lane, bool force, Answer done) {
+  SendOnce(deployment, id, lane, force,
+           [this, deployment, id, lane, force, done = std::move(done)](
+               const std::string& digest,
+               absl::StatusOr<ApplyResult> result) mutable {
+             if (IsImmutableField(result.status()) &&
+                 IsWanted(*deployment, id, digest) &&
+                 deployment->running->policy().force() &&
+                 LostWith(deployment->objects.at(id).want.key()).empty()) {
+               Replace(deployment, id, lane, force, std::move(done));
+             } else {
+               done(digest, std::move(result));
+             }
+           });
+}
+
+void ObjectSender::Replace(const Ptr& deployment, const ObjectIdentity& id,
+                           Lane lane, bool force, Answer done) {
+  const core::v1::ManifestEntry want = deployment->objects.at(id).want;
+  const Inventory::Entry* entry = cache_.inventory().Find(id);
+  const bool had = entry != nullptr && !entry->uid().empty() &&
+                   entry->bundle_id() == deployment->bundle_id;
+  FLOTILLA_LOG(INFO) << KeyText(want.key())
+                     << " is deleted to be made anew: a field that changes is "
+                        "immutable, and force is set";
+  remover_.Remove(
+      lane, deployment->user, {want.key(), deployment->bundle_id, !had},
+      [this, deployment, id, lane, force, digest = want.blob_digest(),
+       done = std::move(done)](const absl::Status& status) mutable {
+        if (!status.ok()) {
+          done(digest, status);
+        } else if (!IsWanted(*deployment, id, digest)) {
+          done(digest, absl::AbortedError("a newer generation replaces it"));
+        } else {
+          SendOnce(deployment, id, lane, force, std::move(done));
+        }
       });
 }
 
@@ -236,9 +286,7 @@ absl::optional<Refusal> ObjectSender::Took(
     const Ptr& deployment, const ObjectIdentity& id, const std::string& digest,
     const absl::StatusOr<ApplyResult>& result) {
   ObjectState* object = StateOf(*deployment, id);
-  // What was sent may be what a newer generation no longer wants.
-  const bool wanted =
-      !IsLeft(object) && object->want.blob_digest() == digest;
+  const bool wanted = IsWanted(*deployment, id, digest);
   if (!result.ok()) {
     if (object == nullptr) return absl::nullopt;
     const Refusal refusal = JudgeRefusal(

@@ -20,11 +20,13 @@
 #include "absl/time/time.h"
 #include "absl/types/optional.h"
 #include "agent/apply/applier.h"
+#include "agent/apply/object_remover.h"
 #include "agent/apply/refusal.h"
 #include "agent/apply/request_lanes.h"
 #include "agent/cache/assignment_cache.h"
 #include "agent/reconcile/deployment.h"
 #include "common/env/clock.h"
+#include "common/event/loop.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/object.h"
 #include "flotilla/core/v1/core.pb.h"
@@ -66,8 +68,8 @@ class ObjectSender {
                                          absl::StatusOr<ApplyResult>)>;
 
   // All must outlive the sender.
-  ObjectSender(Applier& applier, AssignmentCache& cache, const Clock& clock,
-               SenderEvents& events);
+  ObjectSender(Applier& applier, AssignmentCache& cache, Loop& loop,
+               const Clock& clock, SenderEvents& events);
   ObjectSender(const ObjectSender&) = delete;
   ObjectSender& operator=(const ObjectSender&) = delete;
   ~ObjectSender();
@@ -77,7 +79,8 @@ class ObjectSender {
   // REQUIRES: it is in the inventory, durably (but namespaces to ensure).
   void Send(const Ptr& deployment, const ObjectIdentity& id, Sent sent);
 
-  // One request and no more; what the answer means is for Took().
+  // One request; and where a field is immutable and the policy says force, the
+  // object is made anew. What the answer means is for Took().
   void SendNow(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
                bool force, Answer done);
   // Records an answer: in the inventory, and in the object's state.
@@ -100,6 +103,10 @@ class ObjectSender {
   void ForgetNamespace(const std::string& name) { namespaces_.erase(name); }
 
  private:
+  void SendOnce(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
+                bool force, Answer done);
+  void Replace(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
+               bool force, Answer done);
   void EnsureNamespace(const Ptr& deployment, const ObjectIdentity& id,
                        Sent sent);
   void SendIfAbsent(const Ptr& deployment, const ObjectIdentity& id, Sent sent);
@@ -119,6 +126,7 @@ class ObjectSender {
   SenderEvents& events_;
 
   // Loop state.
+  ObjectRemover remover_;
   std::set<std::string> namespaces_;
   // Who waits for a namespace to be made sure of, by its name.
   std::map<std::string,

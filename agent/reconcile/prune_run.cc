@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "agent/apply/inventory.h"
 #include "agent/apply/refusal.h"
 #include "agent/drift/drift_diff.h"
@@ -21,19 +20,6 @@ namespace {
 
 using core::v1::ResourceKey;
 using nlohmann::json;
-
-std::string FinalizersOf(const json& object) {
-  std::vector<std::string> names;
-  const json& list = Member(Member(object, "metadata"), "finalizers");
-  if (list.is_array()) {
-    for (const json& name : list) {
-      if (name.is_string() && names.size() < 5) {
-        names.push_back(name.get<std::string>());
-      }
-    }
-  }
-  return absl::StrJoin(names, ", ");
-}
 
 }  // namespace
 
@@ -167,7 +153,7 @@ void PruneRun::OnChecked(const ObjectIdentity& id,
   if (!live->head.deleting) return;
   std::string finalizers;
   if (absl::StatusOr<json> parsed = ParseKubeJson(live->json); parsed.ok()) {
-    finalizers = FinalizersOf(*parsed);
+    finalizers = FinalizersText(*parsed);
   }
   ObjectState& object = deployment->objects[id];
   object.reason = "Deleting";

@@ -68,7 +68,7 @@ Reconciler::Reconciler(const Parts& parts)
                 [this](const std::string& bundle_id, uint64_t generation) {
                   Forget(bundle_id, generation);
                 }),
-      sender_(applier_, parts.cache, parts.clock, *this),
+      sender_(applier_, parts.cache, parts.loop, parts.clock, *this),
       keeper_(sender_, applier_, parts.cache, parts.loop, parts.clock, *this),
       watcher_(parts.client, parts.loop, parts.random, *this),
       pods_(parts.client, parts.loop,

@@ -13,12 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "agent/testing/fake_manager_link.h"
-#include "common/blob/memory_blob_store.h"
-#include "common/env/fake_clock.h"
-#include "common/env/fake_random.h"
-#include "common/event/inline_worker_pool.h"
-#include "common/event/simulated_loop.h"
+#include "agent/testing/agent_world.h"
 #include "common/kube/fake_kube_client.h"
 #include "common/kube/kube_error.h"
 #include "common/status/status_matchers.h"
@@ -32,108 +27,7 @@ using core::v1::ResourceKey;
 using nlohmann::json;
 using Verb = FakeKubeClient::Verb;
 
-json ConfigMap(const std::string& name, const std::string& value = "1") {
-  return {{"apiVersion", "v1"},
-          {"kind", "ConfigMap"},
-          {"metadata", {{"name", name}, {"namespace", "default"}}},
-          {"data", {{"key", value}}}};
-}
-
-json Deployment(const std::string& name, int replicas) {
-  return {{"apiVersion", "apps/v1"},
-          {"kind", "Deployment"},
-          {"metadata", {{"name", name}, {"namespace", "default"}}},
-          {"spec",
-           {{"replicas", replicas},
-            {"selector", {{"matchLabels", {{"app", name}}}}},
-            {"template",
-             {{"metadata", {{"labels", {{"app", name}}}}},
-              {"spec",
-               {{"containers", {{{"name", "web"}, {"image", "x"}}}}}}}}}}};
-}
-
-ResourceKey Key(const json& object) { return *KeyOf(object); }
-
-// A status that says that all of `replicas` are there.
-json Ready(int replicas) {
-  return {{"replicas", replicas},
-          {"updatedReplicas", replicas},
-          {"readyReplicas", replicas},
-          {"availableReplicas", replicas},
-          {"conditions",
-           {{{"type", "Available"}, {"status", "True"}},
-            {{"type", "Progressing"},
-             {"status", "True"},
-             {"reason", "NewReplicaSetAvailable"}}}}};
-}
-
-class ReconcilerTest : public testing::Test {
- protected:
-  ReconcilerTest() {
-    link_.Connect();
-    Start();
-  }
-
-  void Start() {
-    auto database = Database::Open(path_);
-    ASSERT_THAT(database, IsOk());
-    auto cache =
-        AssignmentCache::Open(*std::move(database), blobs_, pool_, random_);
-    ASSERT_THAT(cache, IsOk());
-    cache_ = *std::move(cache);
-    reconciler_ = std::make_unique<Reconciler>(Reconciler::Parts{
-        *cache_, blobs_, kube_, link_, loop_, clock_, random_, "default"});
-    reconciler_->Start();
-    link_.Start(*reconciler_);
-    Settle();
-  }
-
-  // As after SIGKILL: the disk and the cluster are left.
-  void Crash() {
-    reconciler_.reset();
-    cache_.reset();
-  }
-
-  void Settle(absl::Duration duration = absl::Milliseconds(900)) {
-    loop_.Advance(duration);
-    clock_.Advance(duration);
-  }
-
-  core::v1::Phase PhaseOf(const std::string& bundle) {
-    const auto found = link_.states().find(bundle);
-    return found == link_.states().end() ? core::v1::PHASE_UNSPECIFIED
-                                         : found->second.phase();
-  }
-  std::string ProblemsOf(const std::string& bundle) {
-    const auto found = link_.states().find(bundle);
-    return found == link_.states().end() ? "" : found->second.DebugString();
-  }
-  bool Exists(const json& object) {
-    return kube_.Find(Key(object)).has_value();
-  }
-  std::string UidOf(const json& object) {
-    const auto live = kube_.Find(Key(object));
-    return live ? TextOr((*live)["metadata"]["uid"]) : "";
-  }
-  void Assign(uint64_t generation, const std::vector<json>& objects,
-              const std::string& bundle = "b") {
-    link_.Assign(bundle, generation, link_.MakeManifest(bundle, objects));
-    Settle();
-  }
-
-  const std::string path_ = absl::StrCat(
-      getenv("TEST_TMPDIR"), "/",
-      testing::UnitTest::GetInstance()->current_test_info()->name(), ".db");
-  SimulatedLoop loop_;
-  InlineWorkerPool pool_{loop_};
-  MemoryBlobStore blobs_;
-  FakeRandom random_;
-  FakeClock clock_;
-  FakeKubeClient kube_{loop_};
-  FakeManagerLink link_{loop_};
-  std::unique_ptr<AssignmentCache> cache_;
-  std::unique_ptr<Reconciler> reconciler_;
-};
+class ReconcilerTest : public AgentWorld {};
 
 TEST_F(ReconcilerTest, AppliesABundleWithOneRequestForEachObject) {
   Assign(1, {ConfigMap("a"), ConfigMap("b")});
@@ -386,21 +280,6 @@ TEST_F(ReconcilerTest, TakeoverNeverTouchesNothingForeign) {
 
   EXPECT_EQ(link_.Resource("b", "a")->sync(), core::v1::SYNC_STATE_CONFLICT);
   EXPECT_TRUE(Exists(ConfigMap("new")));
-}
-
-TEST_F(ReconcilerTest, AnImmutableFieldIsNamedAndTheNextCommitGoesThrough) {
-  const json web = Deployment("web", 2);
-  Assign(1, {web});
-  kube_.SetImmutable("apps", "Deployment", "spec.selector");
-  json changed = web;
-  changed["spec"]["selector"]["matchLabels"]["app"] = "other";
-  Assign(2, {changed});
-  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_FAILED);
-  EXPECT_NE(ProblemsOf("b").find("immutable"), std::string::npos);
-
-  Assign(3, {Deployment("web", 4)});
-  EXPECT_EQ((*kube_.Find(Key(web)))["spec"]["replicas"], 4);
-  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_VERIFYING) << ProblemsOf("b");
 }
 
 TEST_F(ReconcilerTest, ServerErrorsBlockAndHealByThemselves) {

@@ -16,6 +16,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
@@ -301,6 +302,19 @@ int64_t IntegerOr(const json& value, int64_t otherwise) {
                : otherwise;
   }
   return value.is_number_integer() ? value.get<int64_t>() : otherwise;
+}
+
+std::string FinalizersText(const json& object) {
+  std::vector<std::string> names;
+  const json& list = Member(Member(object, "metadata"), "finalizers");
+  if (list.is_array()) {
+    for (const json& name : list) {
+      if (name.is_string() && names.size() < 5) {
+        names.push_back(name.get<std::string>());
+      }
+    }
+  }
+  return absl::StrJoin(names, ", ");
 }
 
 bool BoolOr(const json& value, bool otherwise) {

@@ -69,6 +69,10 @@ std::string TextOr(const nlohmann::json& value,
 int64_t IntegerOr(const nlohmann::json& value, int64_t otherwise);
 bool BoolOr(const nlohmann::json& value, bool otherwise);
 
+// What the object's deletion waits for, for people: the first of its
+// finalizers, or empty.
+std::string FinalizersText(const nlohmann::json& object);
+
 // --- Field paths.
 
 // One step from a value to a part of it, as fieldsV1 writes it.
