@@ -91,13 +91,15 @@ void Applier::Patch(Lane lane, const ActingUser& user,
 
 void Applier::Delete(Lane lane, const ActingUser& user,
                      const core::v1::ResourceKey& key, std::string uid,
+                     DeleteOptions::Propagation propagation,
                      Done<DeleteResult> done) {
   if (Refused(user, done)) return;
   lanes_.Enter(lane, IdentityOf(key),
-               [this, key, uid = std::move(uid), user = *user,
+               [this, key, uid = std::move(uid), propagation, user = *user,
                 done = std::move(done)](RequestLanes::Turn turn) mutable {
                  DeleteOptions options;
                  options.uid = std::move(uid);
+                 options.propagation = propagation;
                  options.impersonate = std::move(user);
                  client_.Delete(key, std::move(options),
                                 InTurn<DeleteResult>(std::move(turn), alive_,

@@ -43,10 +43,10 @@ class Applier {
   void Apply(Lane lane, const ActingUser& user,
              const core::v1::ResourceKey& key, std::string digest,
              ApplyOptions options, Done<ApplyResult> done);
-  // Background propagation. `uid` is a precondition.
+  // `uid` is a precondition.
   void Delete(Lane lane, const ActingUser& user,
               const core::v1::ResourceKey& key, std::string uid,
-              Done<DeleteResult> done);
+              DeleteOptions::Propagation propagation, Done<DeleteResult> done);
   void Get(Lane lane, const ActingUser& user, const core::v1::ResourceKey& key,
            bool metadata_only, Done<KubeObject> done);
   // A JSON merge patch of an object that is there.

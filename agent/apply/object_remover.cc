@@ -84,6 +84,7 @@ void ObjectRemover::OnLive(const Ptr& removal,
     removal->give_up = loop_.MonotonicNow() + kPatience;
     applier_.Delete(
         removal->lane, removal->user, target.key, removal->uid,
+        DeleteOptions::Propagation::kBackground,
         [this, alive = alive_, removal](absl::StatusOr<DeleteResult> result) {
           if (!*alive) return;
           if (result.ok() && result->pending) {

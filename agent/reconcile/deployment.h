@@ -52,8 +52,10 @@ struct Deployment {
   std::shared_ptr<DeploymentRun> run;
   uint64_t run_number = 0;
 
-  // Left on purpose, for people.
+  // Left on purpose, for people: by the last plan, and by deletions since this
+  // manifest runs.
   std::vector<std::string> notes;
+  std::vector<std::string> left;
   // What holds it up; empty: nothing.
   std::string trouble;
   // Why its newest generation, which is all here, is not applied yet.

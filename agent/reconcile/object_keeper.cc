@@ -123,6 +123,7 @@ void ObjectKeeper::OnLeft(const Ptr& deployment, const ObjectIdentity& id,
       object->sync == core::v1::SYNC_STATE_PRUNING) {
     return;
   }
+  object->proven = false;
   if (object->busy > 0) {
     // What is in flight will tell; but a deletion may come after it.
     if (version.empty()) return;

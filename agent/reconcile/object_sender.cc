@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/apply/prune_rules.h"
 #include "agent/drift/drift_diff.h"
 #include "agent/health/health_rules.h"
 #include "common/kube/kube_error.h"
@@ -353,6 +354,9 @@ void ObjectSender::ReadLive(Deployment& deployment, const ObjectIdentity& id,
                             const json& json_object) {
   object.uid = live.head.uid;
   const core::v1::ResourceKey& key = object.want.key();
+  object.proven = JudgePrune(key, deployment.bundle_id, /*known=*/true,
+                             json_object)
+                      .word == PruneVerdict::Word::kDelete;
   if (live.head.deleting) {
     object.health = {core::v1::HEALTH_PROGRESSING, "Deleting",
                      "somebody is deleting it"};

@@ -40,6 +40,9 @@ struct ObjectState {
   std::string pod_trouble;
 
   std::string uid;
+  // It was last seen with our mark, and nothing speaks against deleting it when
+  // it is no longer wanted (prune_rules.h).
+  bool proven = false;
   absl::Time since = absl::InfinitePast();
   uint32_t corrections = 0;
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// PruneRun deletes what a plan found that nobody wants any more, group after
-// group. Deletions carry the UID that we knew and are over when the object is
-// gone. Destroying the run stops it.
+// PruneRun deletes what a plan found that nobody wants any more, in groups, one
+// after another. Nothing is deleted without proof that it is ours: the watch
+// has seen our mark on it, or it is looked at first (prune_rules.h). Deletions
+// carry the UID that we knew and are over when the object is gone. What takes
+// long is told with the finalizers that it waits for, and the others go on
+// without it. Destroying the run stops it.
 
 #ifndef FLOTILLA_AGENT_RECONCILE_PRUNE_RUN_H_
 #define FLOTILLA_AGENT_RECONCILE_PRUNE_RUN_H_
@@ -10,6 +13,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,7 +27,6 @@
 #include "common/event/loop.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/object.h"
-#include "flotilla/core/v1/core.pb.h"
 
 namespace flotilla::agent {
 
@@ -43,24 +46,44 @@ class PruneRun : public std::enable_shared_from_this<PruneRun> {
   void OnLeft(const ObjectIdentity& id);
 
  private:
-  struct Pruning {
-    core::v1::ResourceKey key;
+  // Later groups begin without what is not gone after that time: more than pods
+  // have by default to end.
+  static constexpr absl::Duration kPatience = absl::Seconds(40);
+
+  enum class Stage {
+    kWaiting,  // For its group, or for what may need it.
+    kGoing,
+    kFailed,
+    kOver,
+  };
+  struct Item {
+    PlannedPrune prune;
+    Stage stage = Stage::kWaiting;
     std::string uid;
     bool checking = false;
   };
 
-  void NextGroup();
-  void Prune(const PlannedPrune& prune);
-  void Delete(const core::v1::ResourceKey& key, const std::string& uid);
+  void Advance();
+  // Begins with what of the open groups need not wait; false: with nothing.
+  bool BeginSome();
+  void Begin(const ObjectIdentity& id, Item& item);
+  void Look(const ObjectIdentity& id);
+  void OnLooked(const ObjectIdentity& id,
+                const absl::StatusOr<KubeObject>& live);
+  // What others would lose with it is to be known first.
+  void LookWithin(const ObjectIdentity& id);
+  void Delete(const ObjectIdentity& id);
   void Check(const ObjectIdentity& id);
   void OnChecked(const ObjectIdentity& id,
                  const absl::StatusOr<KubeObject>& live);
-  // What had `uid` is no more: over, or on with what we made in its place.
-  void Replaced(const ObjectIdentity& id, const std::string& uid);
+  // What had its UID is no more: over, or on with what we made in its place.
+  void Replaced(const ObjectIdentity& id);
+  void Leave(const ObjectIdentity& id, const std::string& why);
   void Gone(const ObjectIdentity& id);
   void Failed(const ObjectIdentity& id, const absl::Status& status);
-  void OneDone();
   void End();
+  // nullptr when nothing is under way with it.
+  Item* Going(const ObjectIdentity& id);
 
   // Constant after construction.
   const RunTools tools_;
@@ -70,9 +93,12 @@ class PruneRun : public std::enable_shared_from_this<PruneRun> {
   // Loop state.
   absl::AnyInvocable<void(RunResult)> done_;
   RunResult result_;
-  size_t next_ = 0;
-  int outstanding_ = 0;
-  std::map<ObjectIdentity, Pruning> pruning_;
+  std::map<ObjectIdentity, Item> items_;
+  // UIDs of what is not to go: an object may bear two names.
+  std::set<std::string> stays_;
+  size_t open_ = 0;
+  int going_ = 0;
+  absl::Duration last_begun_ = absl::ZeroDuration();
   absl::Duration pause_ = absl::ZeroDuration();
   std::unique_ptr<Timer> timer_;
 };

@@ -264,6 +264,7 @@ void Reconciler::Adopt(Deployment& deployment) {
   deployment.running = deployment.manifest;
   deployment.running_generation = deployment.manifest_generation;
   deployment.holds.clear();
+  deployment.left.clear();
   Act(deployment);
   ObjectStates before = std::move(deployment.objects);
   deployment.objects.clear();
@@ -644,7 +645,12 @@ void Reconciler::OnObject(const ObjectIdentity& id, KubeObject object) {
 void Reconciler::OnLeft(const ObjectIdentity& id, KubeObject object) {
   const Ptr owner = OwnerOf(id);
   if (owner == nullptr) return;
-  if (const std::shared_ptr<DeploymentRun> run = owner->run) run->OnLeft(id);
+  if (const std::shared_ptr<DeploymentRun> run = owner->run) {
+    run->OnLeft(id);
+  } else if (IsLeft(StateOf(*owner, id))) {
+    // What its deletion waited for has let go.
+    Perform(owner, owner->machine.Replan());
+  }
   if (owner->machine.tombstone()) return;
   keeper_.OnLeft(owner, id, object.head.resource_version);
 }

@@ -153,8 +153,10 @@ void Reconciler::PublishState(Deployment& deployment) {
   for (const core::v1::Problem& problem : deployment.rivals) {
     if (state.problems_size() < 10) *state.add_problems() = problem;
   }
-  for (const std::string& note : deployment.notes) {
-    if (state.notes_size() < 50) state.add_notes(note);
+  for (const auto* notes : {&deployment.notes, &deployment.left}) {
+    for (const std::string& note : *notes) {
+      if (state.notes_size() < 50) state.add_notes(note);
+    }
   }
   reporter_.SetState(std::move(state));
 }
