@@ -25,6 +25,7 @@
 #include "manager/bundle/bundle_controller.h"
 #include "manager/charts/chart_cache.h"
 #include "manager/charts/chart_poller.h"
+#include "manager/charts/git_chart_fetcher.h"
 #include "manager/charts/process_chart_fetcher.h"
 #include "manager/documents/document_registry.h"
 #include "manager/documents/secret_seal.h"
@@ -132,6 +133,9 @@ struct ManagerProcess::Parts {
   std::unique_ptr<CertificateAuthority> authority;
   std::unique_ptr<Libgit2Repository> git;
   std::optional<FairGitRepository> fair_git;
+  // Charts have clones of their own: the poller lets go of all but its own.
+  std::unique_ptr<Libgit2Repository> chart_git;
+  std::optional<FairGitRepository> fair_chart_git;
 
   // Write handles of the families whose writers take them by reference.
   std::optional<FamilyWriter> source_writer;
@@ -148,6 +152,7 @@ struct ManagerProcess::Parts {
   std::optional<WebhookReceiver> webhooks;
   std::unique_ptr<ChartCache> chart_cache;
   std::optional<ProcessChartFetcher> charts;
+  std::optional<GitChartFetcher> git_charts;
   std::optional<ChartPoller> chart_poller;
   std::optional<BundleController> bundles;
   std::optional<TargetingController> targeting;
@@ -180,6 +185,7 @@ struct ManagerProcess::Parts {
 // Work that is under way uses the parts: it ends before them.
 ManagerProcess::Parts::~Parts() {
   if (git != nullptr) git->CutAll();
+  if (chart_git != nullptr) chart_git->CutAll();
   world.git_workers.Stop();
   world.workers.Stop();
   if (webhook_workers != nullptr) webhook_workers->Stop();
@@ -242,13 +248,16 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
   chart_options.cache_secret = random_key;
   charts.emplace(loop, workers, world.subprocesses, *blobs, chart_cache.get(),
                  std::move(chart_options));
+  fair_chart_git.emplace(*chart_git, kFetchesPerGitServer);
+  git_charts.emplace(loop, workers, *fair_chart_git, *blobs, *charts,
+                     [this] { return poller->SharedKnownHosts(); });
   chart_poller.emplace(loop, *store, FamilyWriter(*store, kChartFamily),
                        *charts, world.clock, world.random,
                        [this](const storage::v1::SecretSpec& secret) {
                          return OpenSecret(*box, secret);
                        });
   ChartSupply supply;
-  supply.fetcher = &*charts;
+  supply.fetcher = &*git_charts;
   supply.unseal = [this](const storage::v1::SecretSpec& secret) {
     return OpenSecret(*box, secret);
   };
@@ -434,6 +443,10 @@ absl::StatusOr<std::unique_ptr<ManagerProcess>> ManagerProcess::Create(
   ASSIGN_OR_RETURN(parts->git,
                    Libgit2Repository::Create(world.git_workers, world.clock,
                                              world.random, dir + "/git",
+                                             git_options));
+  ASSIGN_OR_RETURN(parts->chart_git,
+                   Libgit2Repository::Create(world.git_workers, world.clock,
+                                             world.random, dir + "/git-charts",
                                              git_options));
   parts->BuildStages(options);
   RETURN_IF_ERROR(parts->ConnectManagementCluster(options));

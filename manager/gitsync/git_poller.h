@@ -102,6 +102,9 @@ class GitPoller {
   // Whether the store is read.
   bool loaded() const { return documents_.loaded() && sources_.loaded(); }
 
+  // Of ConfigMap cattle-fleet-system/known-hosts; empty without it.
+  std::string SharedKnownHosts() const;
+
  private:
   struct Poll;
 
@@ -125,8 +128,6 @@ class GitPoller {
       const storage::v1::Document& document) const;
   // The document as the rules of its workspace leave it.
   PolicyVerdict Judge(const storage::v1::Document& document) const;
-  // Of ConfigMap cattle-fleet-system/known-hosts; empty without it.
-  std::string SharedKnownHosts() const;
   absl::StatusOr<GitCredentials> ReadCredentials(
       const storage::v1::Document& secret, absl::string_view shown) const;
 

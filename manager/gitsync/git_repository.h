@@ -48,6 +48,9 @@ struct GitSource {
   std::string branch;
   // A tag, or a commit in full; wins over `branch`.
   std::string revision;
+  // `revision` may be a branch, too, and the default branch is meant without
+  // one; `branch` is not looked at.
+  bool any_ref = false;
   // PEM certificates to trust besides the system's.
   std::string ca_bundle;
   // The Secret of the credentials, for messages: "Secret w/git-creds". Empty

@@ -357,7 +357,10 @@ absl::StatusOr<git_oid> Libgit2Repository::Clones::Download(
                     "in one fetch");
 
   ASSIGN_OR_RETURN(const RemoteRefs::Choice choice,
-                   refs->Choose(source.branch, source.revision, url.display));
+                   source.any_ref
+                       ? refs->ChooseAny(source.revision, url.display)
+                       : refs->Choose(source.branch, source.revision,
+                                      url.display));
   const git_oid wanted = IdFromHex(choice.id);
   git_oid have = {};
   const bool known =

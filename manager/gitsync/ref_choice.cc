@@ -57,7 +57,8 @@ RemoteRefs::RemoteRefs(std::map<std::string, std::string> ids,
   }
   absl::ConsumePrefix(&head, kHeads);
   const auto found = std::find(branches_.begin(), branches_.end(), head);
-  if (found != branches_.end()) {
+  knows_default_ = found != branches_.end();
+  if (knows_default_) {
     std::rotate(branches_.begin(), found, found + 1);
   }
 }
@@ -123,6 +124,23 @@ absl::StatusOr<RemoteRefs::Choice> RemoteRefs::Choose(
   choice.refs = {head->first};
   choice.id = head->second;
   return choice;
+}
+
+absl::StatusOr<RemoteRefs::Choice> RemoteRefs::ChooseAny(
+    absl::string_view ref, absl::string_view shown) const {
+  if (ref.empty() && !empty()) {
+    if (knows_default_) return Choose(branches_.front(), "", shown);
+    return absl::NotFoundError(absl::StrCat(
+        "repository ", shown, " has no default branch; say with ?ref= what is "
+        "meant"));
+  }
+  absl::StatusOr<Choice> choice = Choose("", ref, shown);
+  if (!absl::IsNotFound(choice.status())) return choice;
+  choice = Choose(ref, "", shown);
+  if (!absl::IsNotFound(choice.status())) return choice;
+  return absl::NotFoundError(absl::StrCat(
+      "repository ", shown, " has neither a tag nor a branch \"",
+      ToDisplayText(ref, 100), "\", and a commit must be given in full"));
 }
 
 }  // namespace flotilla::manager

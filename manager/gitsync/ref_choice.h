@@ -40,8 +40,14 @@ class RemoteRefs {
                                 absl::string_view revision,
                                 absl::string_view shown) const;
 
+  // As go-getter means its `ref`: a tag, a commit in full or a branch; the
+  // default branch when it is empty.
+  absl::StatusOr<Choice> ChooseAny(absl::string_view ref,
+                                   absl::string_view shown) const;
+
  private:
   std::map<std::string, std::string> ids_;
+  bool knows_default_ = false;
   // Without refs/heads/ and refs/tags/; the default branch first, since it is
   // the likeliest to be meant.
   std::vector<std::string> branches_;

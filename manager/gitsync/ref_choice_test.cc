@@ -54,6 +54,20 @@ TEST(RefChoiceTest, AnyOtherCommitMayBeAnywhereTheDefaultBranchFirst) {
   EXPECT_EQ(choice->id, Id('9'));
 }
 
+TEST(RefChoiceTest, AnyRefIsATagACommitOrABranch) {
+  EXPECT_EQ(Refs().ChooseAny("v1", "r")->id, Id('3'));
+  EXPECT_EQ(Refs().ChooseAny("dev", "r")->id, Id('2'));
+  EXPECT_EQ(Refs().ChooseAny(Id('9'), "r")->id, Id('9'));
+  EXPECT_EQ(Refs().ChooseAny("", "r")->id, Id('1'));
+  EXPECT_THAT(Refs().ChooseAny("v2", "r"),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr("neither a tag nor a branch \"v2\"")));
+  EXPECT_THAT(RemoteRefs({{"refs/heads/dev", Id('2')}}, "").ChooseAny("", "r"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("?ref=")));
+  EXPECT_THAT(RemoteRefs().ChooseAny("", "r"),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
 TEST(RefChoiceTest, SaysWhatThereIsInstead) {
   EXPECT_THAT(Refs().Choose("", "", "r"),
               StatusIs(absl::StatusCode::kNotFound,

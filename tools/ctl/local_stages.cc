@@ -2,6 +2,8 @@
 
 #include "tools/ctl/local_stages.h"
 
+#include <stdlib.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -14,8 +16,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/status/status_macros.h"
 #include "manager/charts/chart_credentials.h"
 #include "manager/charts/fetcher_path.h"
+#include "manager/charts/git_chart_address.h"
 #include "manager/render/worker_path.h"
 #include "tools/ctl/printer.h"
 
@@ -31,6 +35,12 @@ std::vector<std::string> ProxyEnvironment() {
     if (value != nullptr) out.push_back(absl::StrCat(name, "=", value));
   }
   return out;
+}
+
+std::string FirstOf(const char* name, const char* other) {
+  const char* value = std::getenv(name);
+  if (value == nullptr) value = std::getenv(other);
+  return value == nullptr ? "" : value;
 }
 
 }  // namespace
@@ -64,6 +74,41 @@ LocalStages::LocalStages() : workers_(loop_, 1) {
                                                         std::move(renderer));
 }
 
+LocalStages::~LocalStages() {
+  if (git_ != nullptr) git_->CutAll();
+  workers_.Stop();
+  std::error_code ignored;
+  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+}
+
+absl::StatusOr<manager::ChartFetcher*> LocalStages::FetcherOf(
+    const std::string& chart) {
+  const auto address = manager::ParseGitChartAddress(chart);
+  if (!address.ok()) return address.status();
+  if (!address->has_value()) return fetcher_.get();
+  if (git_fetcher_ != nullptr) return git_fetcher_.get();
+  std::error_code error;
+  const std::filesystem::path temporary =
+      std::filesystem::temp_directory_path(error);
+  std::string name = (temporary / "flotilla-XXXXXX").string();
+  if (error || mkdtemp(name.data()) == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "no folder can be made in ", temporary.string(),
+        " for what is fetched from Git; set TMPDIR to another one"));
+  }
+  folder_ = name;
+  manager::Libgit2Repository::Options options;
+  options.proxy = {FirstOf("http_proxy", "HTTP_PROXY"),
+                   FirstOf("https_proxy", "HTTPS_PROXY"),
+                   FirstOf("no_proxy", "NO_PROXY")};
+  ASSIGN_OR_RETURN(git_, manager::Libgit2Repository::Create(
+                             workers_, clock_, random_, folder_, options));
+  git_fetcher_ = std::make_unique<manager::GitChartFetcher>(
+      loop_, workers_, *git_, blobs_, *fetcher_,
+      [] { return std::string(); });
+  return git_fetcher_.get();
+}
+
 absl::Status LocalStages::FetchCharts(
     const std::vector<manager::ChartNeed>& needs,
     manager::FetchedCharts& fetched) {
@@ -84,12 +129,20 @@ absl::Status LocalStages::FetchCharts(
             : none.ForChart(need.directory, need.repo, need.chart);
     absl::StatusOr<manager::FetchedChart> chart =
         absl::InternalError("no answer");
-    fetcher_->Fetch(std::move(request),
-                    [&](absl::StatusOr<manager::FetchedChart> answer) {
-                      chart = std::move(answer);
-                      loop_.Stop();
-                    });
-    loop_.RunUntilStopped();
+    absl::StatusOr<manager::ChartFetcher*> fetcher = fetcher_.get();
+    if (request.repo.empty() && !need.is_dependencies()) {
+      fetcher = FetcherOf(request.chart);
+    }
+    if (fetcher.ok()) {
+      (*fetcher)->Fetch(std::move(request),
+                        [&](absl::StatusOr<manager::FetchedChart> answer) {
+                          chart = std::move(answer);
+                          loop_.Stop();
+                        });
+      loop_.RunUntilStopped();
+    } else {
+      chart = fetcher.status();
+    }
     if (chart.ok()) {
       fetched[key] = *std::move(chart);
       continue;

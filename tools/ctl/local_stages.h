@@ -15,13 +15,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/blob/memory_blob_store.h"
+#include "common/env/posix/posix_clock.h"
+#include "common/env/posix/posix_random.h"
 #include "common/env/posix/posix_subprocess.h"
 #include "common/event/real_loop.h"
 #include "common/event/thread_worker_pool.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/render/v1/render.pb.h"
 #include "manager/bundle/chart_needs.h"
+#include "manager/charts/chart_fetcher.h"
+#include "manager/charts/git_chart_fetcher.h"
 #include "manager/charts/process_chart_fetcher.h"
+#include "manager/gitsync/libgit2_repository.h"
 #include "manager/render/worker_renderer.h"
 
 namespace flotilla::ctl {
@@ -39,6 +44,7 @@ void PrintWarnings(const std::vector<core::v1::Problem>& problems,
 class LocalStages {
  public:
   LocalStages();
+  ~LocalStages();
   LocalStages(const LocalStages&) = delete;
   LocalStages& operator=(const LocalStages&) = delete;
 
@@ -54,12 +60,22 @@ class LocalStages {
   BlobStore& blobs() { return blobs_; }
 
  private:
+  // The fetcher of this chart. The first one that lies in Git makes a folder
+  // for clones.
+  absl::StatusOr<manager::ChartFetcher*> FetcherOf(const std::string& chart);
+
   RealLoop loop_;
-  ThreadWorkerPool workers_;
+  PosixClock clock_;
+  PosixRandom random_;
   PosixSubprocesses subprocesses_;
   MemoryBlobStore blobs_;
+  // Of clones; empty when there is none.
+  std::string folder_;
+  std::unique_ptr<manager::Libgit2Repository> git_;
+  ThreadWorkerPool workers_;
   // Declared last: destroyed first.
   std::unique_ptr<manager::ProcessChartFetcher> fetcher_;
+  std::unique_ptr<manager::GitChartFetcher> git_fetcher_;
   std::unique_ptr<manager::WorkerRenderer> renderer_;
 };
 

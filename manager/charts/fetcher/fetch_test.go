@@ -499,13 +499,12 @@ func TestTakesURLsAsGoGetterDoes(t *testing.T) {
 		s.URL + "/r.tar.gz?archive=tar.xz":                     "archive=tar.xz",
 		s.URL + "/linked.zip":                                  "symbolic link",
 		s.URL + "/out.zip":                                     "leads out",
-		"git::https://u:canary@host.test/x.git//charts?ref=v1": "not fetched from Git",
-		"git@host.test:x/y.git":                                "not fetched from Git",
-		"github.com/x/y//charts":                               "not fetched from Git",
-		"ssh://-oProxyCommand=x/y":                             "not fetched from Git",
+		"git::https://u:canary@host.test/x.git//charts?ref=v1": "git::",
+		"git://host.test/x":                                     "git://",
+		"ssh://-oProxyCommand=x/y":                             "ssh://",
 		"ext::sh -c x":                                         "ext::",
 		"s3::https://s3.test/x":                                "s3::",
-		"https://host.test/x.git":                              "not fetched from Git",
+		"https://host.test/x.git":                              "write git:: before it",
 	} {
 		_, _, err := get(t, &fetchv1.FetchRequest{Chart: chart})
 		if err == nil {

@@ -15,30 +15,19 @@ import (
 	"strings"
 )
 
-var (
-	forcedPrefix = regexp.MustCompile(`^([A-Za-z0-9]+)::(.+)$`)
-	scpLike      = regexp.MustCompile(`^[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:`)
-	gitHosts     = regexp.MustCompile(`^(github\.com|gitlab\.com|bitbucket\.org)/`)
-)
-
-const noGit = "charts are not fetched from Git: put the chart into this repository, or give the URL of an archive (https://.../archive/<revision>.tar.gz//<repository>-<revision>/<folder>)"
+var forcedPrefix = regexp.MustCompile(`^([A-Za-z0-9]+)::(.+)$`)
 
 // findByURL downloads the archive that helm.chart names, in the notation of
 // go-getter: `https::` before it, `//folder` in it, `checksum=` and `archive=`
-// in its query.
+// in its query. What lies in Git is not fetched by this program.
 func (d *download) findByURL(raw string) (*packed, outcome, error) {
 	if match := forcedPrefix.FindStringSubmatch(raw); match != nil {
 		switch forced := strings.ToLower(match[1]); forced {
 		case "http", "https":
 			raw = match[2]
-		case "git", "ssh":
-			return nil, outcome{}, failure(invalidArgument, "%s: %s", shownText(match[2]), noGit)
 		default:
 			return nil, outcome{}, failure(invalidArgument, "helm.chart: %s:: is not supported; use https:// or oci://", forced)
 		}
-	}
-	if scpLike.MatchString(raw) || gitHosts.MatchString(raw) || strings.HasPrefix(raw, "ssh://") || strings.HasPrefix(raw, "git://") {
-		return nil, outcome{}, failure(invalidArgument, "helm.chart: %s", noGit)
 	}
 	if !strings.Contains(raw, "://") {
 		return nil, outcome{}, failure(invalidArgument, "helm.chart %q is neither a folder of the bundle nor a URL; for a chart of a repository set helm.repo, too", shownText(raw))
@@ -56,7 +45,7 @@ func (d *download) findByURL(raw string) (*packed, outcome, error) {
 		return nil, outcome{}, err
 	}
 	if path.Ext(u.Path) == ".git" {
-		return nil, outcome{}, failure(invalidArgument, "helm.chart: %s", noGit)
+		return nil, outcome{}, failure(invalidArgument, "helm.chart: %s is the address of a Git repository: write git:: before it", shown(u))
 	}
 	if err := d.client.trust(u, user); err != nil {
 		return nil, outcome{}, err
