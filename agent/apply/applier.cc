@@ -73,6 +73,21 @@ void Applier::Apply(Lane lane, const ActingUser& user,
                });
 }
 
+void Applier::ApplyBody(Lane lane, const ActingUser& user,
+                        const core::v1::ResourceKey& key, std::string body,
+                        ApplyOptions options, Done<ApplyResult> done) {
+  if (Refused(user, done)) return;
+  options.impersonate = *user;
+  lanes_.Enter(lane, IdentityOf(key),
+               [this, key, body = std::move(body),
+                options = std::move(options),
+                done = std::move(done)](RequestLanes::Turn turn) mutable {
+                 client_.Apply(key, std::move(body), std::move(options),
+                               InTurn<ApplyResult>(std::move(turn), alive_,
+                                                   std::move(done)));
+               });
+}
+
 void Applier::Patch(Lane lane, const ActingUser& user,
                     const core::v1::ResourceKey& key, std::string patch,
                     Done<ApplyResult> done) {

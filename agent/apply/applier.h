@@ -43,6 +43,10 @@ class Applier {
   void Apply(Lane lane, const ActingUser& user,
              const core::v1::ResourceKey& key, std::string digest,
              ApplyOptions options, Done<ApplyResult> done);
+  // Server-side apply of `body`.
+  void ApplyBody(Lane lane, const ActingUser& user,
+                 const core::v1::ResourceKey& key, std::string body,
+                 ApplyOptions options, Done<ApplyResult> done);
   // `uid` is a precondition.
   void Delete(Lane lane, const ActingUser& user,
               const core::v1::ResourceKey& key, std::string uid,

@@ -10,8 +10,12 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "agent/drift/ignore_rules.h"
 #include "common/crypto/sha256.h"
 #include "common/kube/kube_client.h"
 #include "common/kube/object.h"
@@ -34,6 +38,10 @@ bool IsController(absl::string_view manager) {
   return absl::StartsWith(manager, "kube-") || manager == "kubelet" ||
          manager == "cloud-controller-manager" || manager == "k3s" ||
          manager == "rke2" || manager == "endpoint-controller";
+}
+
+bool MainOrScale(const std::string& subresource) {
+  return subresource.empty() || subresource == "scale";
 }
 
 bool IsOurs(const json& entry) {
@@ -83,6 +91,17 @@ const ManagedFieldsEntry* FindManager(
   return found;
 }
 
+// A JSON pointer as a path: good for what is in no list.
+FieldPath FieldsOf(const std::string& pointer) {
+  FieldPath path;
+  for (const absl::string_view token :
+       absl::StrSplit(absl::StripPrefix(pointer, "/"), '/')) {
+    path.push_back({PathStep::Kind::kField,
+                    absl::StrReplaceAll(token, {{"~1", "/"}, {"~0", "~"}})});
+  }
+  return path;
+}
+
 // The shortest beginning of `path` that `object` lacks; all of it when it is
 // there.
 FieldPath Missing(const json& object, const FieldPath& path) {
@@ -111,41 +130,80 @@ bool IsAddition(const json& wanted, const FieldPath& path, FieldPath* where) {
                                                       : map->is_array();
 }
 
-void FindLost(const json& wanted, const json& live, const FieldSet& expected,
-              const std::vector<ManagedFieldsEntry>& entries, bool secret,
+// Both sides, and what counts of them.
+struct Sides {
+  const json& wanted;
+  const json& live;
+  const json relevant_wanted;
+  const json relevant_live;
+  const std::vector<ManagedFieldsEntry> entries;
+  const bool secret;
+};
+
+bool Same(const json* a, const json* b) {
+  return a == nullptr || b == nullptr ? a == b : *a == *b;
+}
+
+DriftRecord Difference(const Sides& sides, const std::string& path,
+                       const json* want, const json* have,
+                       const ManagedFieldsEntry* manager) {
+  DriftRecord record;
+  record.set_path(path);
+  record.set_operation(want == nullptr   ? core::v1::DRIFT_OPERATION_ADDED
+                       : have == nullptr ? core::v1::DRIFT_OPERATION_REMOVED
+                                         : core::v1::DRIFT_OPERATION_CHANGED);
+  record.set_wanted(ValueText(want, sides.secret));
+  record.set_live(ValueText(have, sides.secret));
+  if (have != nullptr && manager != nullptr) SetManager(*manager, &record);
+  return record;
+}
+
+void FindLost(const Sides& sides, const FieldSet& expected, bool ignores,
               DriftDiff* diff) {
   std::set<FieldPath> seen;
-  const FieldSet lost = Minus(expected, AppliedFields(entries, kFieldManager));
-  diff->owned_lost = !lost.empty();
-  for (const FieldPath& leaf : lost) {
-    if (diff->records.size() >= kMaxRecords) return;
-    const bool removed = FindPath(live, leaf) == nullptr;
-    const FieldPath path = removed ? Missing(live, leaf) : leaf;
-    if (!seen.insert(path).second) continue;
-    const json* want = FindPath(wanted, path);
-    const json* have = FindPath(live, path);
-    if (want == nullptr) continue;
-    if (have != nullptr && *have == *want) continue;
-    DriftRecord record;
-    record.set_path(PathText(path));
-    record.set_operation(removed ? core::v1::DRIFT_OPERATION_REMOVED
-                                 : core::v1::DRIFT_OPERATION_CHANGED);
-    record.set_wanted(ValueText(want, secret));
-    record.set_live(ValueText(have, secret));
-    if (!removed) {
-      if (const auto* manager = FindManager(entries, path)) {
-        SetManager(*manager, &record);
-      }
+  for (const FieldPath& leaf :
+       Minus(expected, AppliedFields(sides.entries, kFieldManager))) {
+    // Equal only because the rules took it out, or because nobody wants it.
+    if (ignores && Same(FindPath(sides.relevant_wanted, leaf),
+                        FindPath(sides.relevant_live, leaf)) &&
+        !Same(FindPath(sides.wanted, leaf), FindPath(sides.live, leaf))) {
+      diff->tolerated = true;
+      continue;
     }
-    diff->records.push_back(std::move(record));
+    diff->owned_lost = true;
+    if (diff->records.size() >= kMaxRecords) return;
+    const bool removed = FindPath(sides.live, leaf) == nullptr;
+    const FieldPath path = removed ? Missing(sides.live, leaf) : leaf;
+    if (!seen.insert(path).second) continue;
+    const json* want = FindPath(sides.wanted, path);
+    const json* have = FindPath(sides.live, path);
+    if (want == nullptr || Same(want, have)) continue;
+    diff->records.push_back(Difference(sides, PathText(path), want, have,
+                                       FindManager(sides.entries, path)));
   }
 }
 
-void FindAdditions(const json& wanted, const json& live,
-                   const std::vector<ManagedFieldsEntry>& entries, bool secret,
-                   DriftDiff* diff) {
+// What the last apply left to others, and what nothing ignores now.
+void FindUnheld(const Sides& sides, const std::vector<std::string>& held,
+                DriftDiff* diff) {
+  for (const std::string& pointer : held) {
+    const json* want = AtPointer(sides.relevant_wanted, pointer);
+    const json* have = AtPointer(sides.relevant_live, pointer);
+    if (want == nullptr || Same(want, have)) {
+      diff->tolerated = true;
+      continue;
+    }
+    diff->owned_lost = true;
+    if (diff->records.size() >= kMaxRecords) return;
+    const FieldPath path = FieldsOf(pointer);
+    diff->records.push_back(Difference(sides, PathText(path), want, have,
+                                       FindManager(sides.entries, path)));
+  }
+}
+
+void FindAdditions(const Sides& sides, DriftDiff* diff) {
   std::set<FieldPath> seen;
-  for (const ManagedFieldsEntry& entry : entries) {
+  for (const ManagedFieldsEntry& entry : sides.entries) {
     if (entry.manager == kFieldManager || !entry.subresource.empty() ||
         IsController(entry.manager)) {
       continue;
@@ -153,15 +211,11 @@ void FindAdditions(const json& wanted, const json& live,
     for (const FieldPath& field : entry.fields) {
       if (diff->records.size() >= kMaxRecords) return;
       FieldPath where;
-      if (!IsAddition(wanted, field, &where)) continue;
-      const json* have = FindPath(live, where);
+      if (!IsAddition(sides.wanted, field, &where)) continue;
+      const json* have = FindPath(sides.relevant_live, where);
       if (have == nullptr || !seen.insert(where).second) continue;
-      DriftRecord record;
-      record.set_path(PathText(where));
-      record.set_operation(core::v1::DRIFT_OPERATION_ADDED);
-      record.set_live(ValueText(have, secret));
-      SetManager(entry, &record);
-      diff->records.push_back(std::move(record));
+      diff->records.push_back(
+          Difference(sides, PathText(where), nullptr, have, &entry));
       ++diff->additions;
     }
   }
@@ -191,7 +245,7 @@ std::string ForeignFieldsDigest(const json& object) {
   for (const json& entry : list) {
     const std::string manager = TextOr(Member(entry, "manager"));
     if (manager == kFieldManager || IsController(manager) ||
-        !TextOr(Member(entry, "subresource")).empty()) {
+        !MainOrScale(TextOr(Member(entry, "subresource")))) {
       continue;
     }
     absl::StrAppend(&all, manager, "\n", TextOr(Member(entry, "operation")),
@@ -201,15 +255,23 @@ std::string ForeignFieldsDigest(const json& object) {
 }
 
 DriftDiff DiffDrift(const json& wanted, const json& live,
-                    absl::string_view expected_fields, bool secret) {
+                    absl::string_view expected_fields,
+                    const DriftRules& rules) {
   DriftDiff diff;
-  const std::vector<ManagedFieldsEntry> entries = ParseManagedFields(live);
+  const IgnoreRules ignore = rules.ignore.WithWellKnown(wanted, live);
+  const Sides sides{wanted,
+                    live,
+                    ignore.Relevant(wanted),
+                    ignore.Relevant(live),
+                    ParseManagedFields(live),
+                    rules.secret};
   FieldSet expected;
   if (auto fields = ParseKubeJson(expected_fields); fields.ok()) {
     expected = ParseFieldsV1(*fields);
   }
-  FindLost(wanted, live, expected, entries, secret, &diff);
-  FindAdditions(wanted, live, entries, secret, &diff);
+  FindLost(sides, expected, !ignore.empty(), &diff);
+  FindUnheld(sides, rules.held, &diff);
+  FindAdditions(sides, &diff);
   return diff;
 }
 

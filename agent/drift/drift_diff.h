@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "agent/drift/ignore_rules.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "nlohmann/json.hpp"
 
@@ -25,7 +26,7 @@ std::string OwnedFieldsText(const nlohmann::json& object);
 bool BearsMark(const nlohmann::json& object, absl::string_view bundle_id);
 
 // A digest over what others than us and Kubernetes' own controllers own of the
-// main resource. Empty when that is nothing.
+// main resource and its scale. Empty when that is nothing.
 std::string ForeignFieldsDigest(const nlohmann::json& object);
 
 // Thread-compatible.
@@ -37,12 +38,24 @@ struct DriftDiff {
   // managed_time are set; at most 100. Additions come last.
   std::vector<core::v1::DriftRecord> records;
   int additions = 0;
+  // Something of ours has changed hands that the rules ignore.
+  bool tolerated = false;
 };
 
-// `expected_fields` is OwnedFieldsText() after the last apply. `secret`: values
-// are shown as "<redacted>".
+// Thread-compatible.
+struct DriftRules {
+  // Values are shown as "<redacted>".
+  bool secret = false;
+  IgnoreRules ignore;
+  // JSON pointers of what the last apply left as it was in the cluster: we do
+  // not own them, so that their values tell.
+  std::vector<std::string> held;
+};
+
+// `expected_fields` is OwnedFieldsText() after the last apply.
 DriftDiff DiffDrift(const nlohmann::json& wanted, const nlohmann::json& live,
-                    absl::string_view expected_fields, bool secret);
+                    absl::string_view expected_fields,
+                    const DriftRules& rules);
 
 // "spec.replicas is 5, should be 2 (kubectl)": one line for people.
 std::string DriftText(const core::v1::DriftRecord& record);

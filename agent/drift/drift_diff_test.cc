@@ -41,7 +41,9 @@ json Live(const std::string& spec, const std::string& ours,
 }
 
 DriftDiff Diff(const json& live, bool secret = false) {
-  return DiffDrift(Parse(kWanted), live, Parse(kOurs).dump(), secret);
+  DriftRules rules;
+  rules.secret = secret;
+  return DiffDrift(Parse(kWanted), live, Parse(kOurs).dump(), rules);
 }
 
 TEST(DriftDiff, AnUntouchedObjectWithDefaultsHasNone) {
@@ -144,7 +146,8 @@ TEST(DriftDiff, OddShapesAreNoDriftAndNoCrash) {
     const json live = Parse(text);
     OwnedFieldsText(live);
     ForeignFieldsDigest(live);
-    const DriftDiff diff = DiffDrift(Parse(kWanted), live, "{broken", false);
+    const DriftDiff diff =
+        DiffDrift(Parse(kWanted), live, "{broken", DriftRules());
     EXPECT_TRUE(diff.records.empty()) << text;
   }
 }

@@ -10,8 +10,11 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "agent/apply/inventory.h"
 #include "agent/drift/drift_diff.h"
+#include "agent/drift/ignore_rules.h"
 #include "agent/health/health_rules.h"
+#include "common/crypto/sha256.h"
 #include "common/kube/kube_error.h"
 #include "common/log/log.h"
 
@@ -33,6 +36,20 @@ bool NotNewer(const std::string& version, const std::string& applied) {
   uint64_t b = 0;
   return absl::SimpleAtoi(version, &a) && absl::SimpleAtoi(applied, &b) &&
          a < b;
+}
+
+// As we left it, or as it was found to be no drift.
+bool IsAsJudged(const std::string& fields, const Inventory::Entry& entry) {
+  return fields == entry.applied_fields() ||
+         (!entry.tolerated_digest().empty() &&
+          Sha256(fields) == entry.tolerated_digest());
+}
+
+IgnoreRules RulesOf(const Deployment& deployment,
+                    const core::v1::ResourceKey& key) {
+  return deployment.running == nullptr
+             ? IgnoreRules()
+             : IgnoreRules(deployment.running->policy(), key);
 }
 
 bool Corrects(const Deployment& deployment) {
@@ -100,7 +117,7 @@ void ObjectKeeper::OnObject(const Ptr& deployment, const ObjectIdentity& id,
     return;
   }
   const bool ours = live.head.uid == entry->uid() &&
-                    OwnedFieldsText(parsed) == entry->applied_fields();
+                    IsAsJudged(OwnedFieldsText(parsed), *entry);
   const bool foreign_same =
       ForeignFieldsDigest(parsed) == entry->foreign_digest();
   if (ours) {
@@ -145,7 +162,9 @@ void ObjectKeeper::OnLeft(const Ptr& deployment, const ObjectIdentity& id,
     sender_.Changed(*deployment, id, core::v1::SYNC_STATE_SYNCED, "", "");
     return;
   }
-  if (Corrects(*deployment)) {
+  if (RulesOf(*deployment, object->want.key()).ignores_absence()) {
+    AcceptAbsence(*deployment, id);
+  } else if (Corrects(*deployment)) {
     if (!SlowDown(deployment, id)) Recreate(deployment, id);
   } else {
     Examine(deployment, id, json());
@@ -179,7 +198,10 @@ void ObjectKeeper::Examine(const Ptr& deployment, const ObjectIdentity& id,
           Compare(deployment, id, ParseLive(*got, key));
           return;
         }
-        if (MissingWhat(got.status()) == KubeError::Missing::kNothing) {
+        if (MissingWhat(got.status()) != KubeError::Missing::kNothing &&
+            RulesOf(*deployment, key).ignores_absence()) {
+          AcceptAbsence(*deployment, id);
+        } else if (MissingWhat(got.status()) == KubeError::Missing::kNothing) {
           state->needs_apply = Corrects(*deployment);
           events_.OnNotCorrected(*deployment,
                                  JudgeRefusal(key, got.status(), false));
@@ -227,8 +249,12 @@ void ObjectKeeper::Judge(const Ptr& deployment, const ObjectIdentity& id,
   ObjectState& object = deployment->objects.at(id);
   const Inventory::Entry* entry = cache_.inventory().Find(id);
   if (entry == nullptr) return;
-  DriftDiff diff = DiffDrift(wanted, live, entry->applied_fields(),
-                             IsSecret(object.want));
+  DriftDiff diff =
+      DiffDrift(wanted, live, entry->applied_fields(),
+                {IsSecret(object.want),
+                 RulesOf(*deployment, object.want.key()),
+                 {entry->held_pointers().begin(),
+                  entry->held_pointers().end()}});
   const std::string foreign = ForeignFieldsDigest(live);
   std::vector<DriftRecord> added(diff.records.end() - diff.additions,
                                  diff.records.end());
@@ -247,7 +273,10 @@ void ObjectKeeper::Judge(const Ptr& deployment, const ObjectIdentity& id,
     object.additions = std::move(now);
     Say(*deployment, id, std::move(fresh), core::v1::DRIFT_ACTION_REPORTED);
   }
-  if (!diff.owned_lost) return;
+  if (!diff.owned_lost) {
+    if (diff.tolerated) Tolerate(deployment, id, OwnedFieldsText(live));
+    return;
+  }
   if (Corrects(*deployment)) {
     if (!SlowDown(deployment, id)) {
       Correct(deployment, id, std::move(diff.records));
@@ -272,6 +301,45 @@ void ObjectKeeper::Judge(const Ptr& deployment, const ObjectIdentity& id,
   object.reported = std::move(said);
   Say(*deployment, id, std::move(diff.records),
       core::v1::DRIFT_ACTION_REPORTED);
+}
+
+void ObjectKeeper::Tolerate(const Ptr& deployment, const ObjectIdentity& id,
+                            const std::string& fields) {
+  Inventory::Entry seen = *cache_.inventory().Find(id);
+  if (fields != seen.applied_fields()) {
+    seen.set_tolerated_digest(Sha256(fields));
+    cache_.PutInventory({std::move(seen)}, [](absl::Status) {});
+  }
+  ObjectState& object = deployment->objects.at(id);
+  if (object.needs_apply) return;
+  object.reported.clear();
+  sender_.Changed(*deployment, id, core::v1::SYNC_STATE_SYNCED, "", "");
+}
+
+void ObjectKeeper::AcceptAbsence(Deployment& deployment,
+                                 const ObjectIdentity& id) {
+  ObjectState& object = deployment.objects.at(id);
+  object.uid.clear();
+  object.health = {core::v1::HEALTH_HEALTHY, "", ""};
+  sender_.Changed(deployment, id, core::v1::SYNC_STATE_SYNCED, "", "");
+}
+
+void ObjectKeeper::OnRulesChanged(const Ptr& deployment,
+                                  const ObjectIdentity& id) {
+  const ObjectState* object = StateOf(*deployment, id);
+  const Inventory::Entry* entry = cache_.inventory().Find(id);
+  if (IsLeft(object) || object->busy > 0 || object->needs_apply ||
+      entry == nullptr || entry->uid().empty() ||
+      entry->applied_digest() != object->want.blob_digest()) {
+    return;
+  }
+  const bool deviates = !entry->tolerated_digest().empty() ||
+                        entry->held_pointers_size() > 0 ||
+                        object->uid.empty();
+  if (deviates || object->sync == core::v1::SYNC_STATE_DRIFTED ||
+      object->sync == core::v1::SYNC_STATE_MISSING) {
+    Examine(deployment, id, json());
+  }
 }
 
 // --- Correcting.

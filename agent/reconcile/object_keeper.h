@@ -55,6 +55,10 @@ class ObjectKeeper {
   // It left the watch in `version`; empty: it is in no list.
   void OnLeft(const std::shared_ptr<Deployment>& deployment,
               const ObjectIdentity& id, const std::string& version);
+  // The rules of its deployment have changed: what was tolerated may be drift
+  // now, and the other way round.
+  void OnRulesChanged(const std::shared_ptr<Deployment>& deployment,
+                      const ObjectIdentity& id);
   // No request about it is in flight any more: what came meanwhile is judged.
   void OnIdle(const std::shared_ptr<Deployment>& deployment,
               const ObjectIdentity& id);
@@ -73,6 +77,11 @@ class ObjectKeeper {
                std::vector<core::v1::DriftRecord> records);
   bool SlowDown(const Ptr& deployment, const ObjectIdentity& id);
   void Recreate(const Ptr& deployment, const ObjectIdentity& id);
+  // What it has lost is ignored.
+  void Tolerate(const Ptr& deployment, const ObjectIdentity& id,
+                const std::string& fields);
+  // It is not there, and the rules ignore that.
+  void AcceptAbsence(Deployment& deployment, const ObjectIdentity& id);
   void Say(const Deployment& deployment, const ObjectIdentity& id,
            std::vector<core::v1::DriftRecord> records,
            core::v1::DriftAction action);

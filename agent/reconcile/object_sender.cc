@@ -6,8 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "agent/apply/inventory.h"
 #include "agent/apply/prune_rules.h"
 #include "agent/drift/drift_diff.h"
+#include "agent/drift/ignore_rules.h"
 #include "agent/health/health_rules.h"
 #include "common/kube/kube_error.h"
 #include "common/log/log.h"
@@ -63,18 +65,92 @@ ObjectSender::~ObjectSender() { *alive_ = false; }
 
 void ObjectSender::SendOnce(const Ptr& deployment, const ObjectIdentity& id,
                             Lane lane, bool force, Answer done) {
-  const ObjectState& object = deployment->objects.at(id);
+  ObjectState& object = deployment->objects.at(id);
+  const core::v1::ResourceKey key = object.want.key();
   ApplyOptions options;
   options.force = force;
-  options.full_answer = WatchedInFull(object.want.key());
+  options.full_answer = WatchedInFull(key);
   options.known_resource_version = object.applied_version;
-  applier_.Apply(
-      lane, deployment->user, object.want.key(), object.want.blob_digest(),
-      std::move(options),
-      [alive = alive_, digest = object.want.blob_digest(),
-       done = std::move(done)](absl::StatusOr<ApplyResult> result) mutable {
-        if (*alive) done(digest, std::move(result));
+  const Inventory::Entry* entry = cache_.inventory().Find(id);
+  const bool deviates =
+      entry != nullptr && (!entry->tolerated_digest().empty() ||
+                           entry->held_pointers_size() > 0);
+  if (!deviates && IgnoreRules(deployment->running->policy(), key).empty()) {
+    object.held_pointers.clear();
+    Request(deployment, id, lane, std::move(options), "", std::move(done));
+    return;
+  }
+  applier_.Get(lane, deployment->user, key, /*metadata_only=*/false,
+               [this, alive = alive_, deployment, id, lane, key,
+                options = std::move(options), done = std::move(done),
+                digest = object.want.blob_digest()](
+                   absl::StatusOr<KubeObject> live) mutable {
+                 if (!*alive) return;
+                 ObjectState* state = StateOf(*deployment, id);
+                 if (IsLeft(state)) {
+                   done(digest, absl::CancelledError("is wanted no longer"));
+                 } else if (live.ok()) {
+                   SendAdapted(deployment, id, lane, std::move(options),
+                               ParseLive(*live, key), std::move(done));
+                 } else if (MissingWhat(live.status()) !=
+                            KubeError::Missing::kNothing) {
+                   state->held_pointers.clear();
+                   Request(deployment, id, lane, std::move(options), "",
+                           std::move(done));
+                 } else {
+                   done(digest, live.status());
+                 }
+               });
+}
+
+void ObjectSender::SendAdapted(const Ptr& deployment, const ObjectIdentity& id,
+                               Lane lane, ApplyOptions options,
+                               const json& live, Answer done) {
+  cache_.GetBlob(
+      deployment->objects.at(id).want.blob_digest(),
+      [this, alive = alive_, deployment, id, lane, live,
+       options = std::move(options), done = std::move(done),
+       digest = deployment->objects.at(id).want.blob_digest()](
+          absl::StatusOr<std::string> blob) mutable {
+        if (!*alive) return;
+        ObjectState* state = StateOf(*deployment, id);
+        if (IsLeft(state)) {
+          done(digest, absl::CancelledError("is wanted no longer"));
+          return;
+        }
+        std::string body;
+        state->held_pointers.clear();
+        // What cannot be read is refused by the request.
+        if (blob.ok() && digest == state->want.blob_digest()) {
+          if (const auto wanted = ParseKubeJson(*blob); wanted.ok()) {
+            const json adapted =
+                IgnoreRules(deployment->running->policy(), state->want.key())
+                    .WithWellKnown(*wanted, live)
+                    .Adapted(*wanted, live, &state->held_pointers);
+            if (!state->held_pointers.empty()) body = CanonicalJson(adapted);
+          }
+        }
+        Request(deployment, id, lane, std::move(options), std::move(body),
+                std::move(done));
       });
+}
+
+void ObjectSender::Request(const Ptr& deployment, const ObjectIdentity& id,
+                           Lane lane, ApplyOptions options, std::string body,
+                           Answer done) {
+  const core::v1::ManifestEntry& want = deployment->objects.at(id).want;
+  auto answered = [alive = alive_, digest = want.blob_digest(),
+                   done = std::move(done)](
+                      absl::StatusOr<ApplyResult> result) mutable {
+    if (*alive) done(digest, std::move(result));
+  };
+  if (body.empty()) {
+    applier_.Apply(lane, deployment->user, want.key(), want.blob_digest(),
+                   std::move(options), std::move(answered));
+  } else {
+    applier_.ApplyBody(lane, deployment->user, want.key(), std::move(body),
+                       std::move(options), std::move(answered));
+  }
 }
 
 void ObjectSender::SendNow(const Ptr& deployment, const ObjectIdentity& id,
@@ -305,6 +381,12 @@ absl::optional<Refusal> ObjectSender::Took(
   entry.set_applied_fields(OwnedFieldsText(live));
   entry.set_foreign_digest(ForeignFieldsDigest(live));
   entry.set_finished(false);
+  entry.clear_tolerated_digest();
+  entry.clear_held_pointers();
+  if (object != nullptr) {
+    entry.mutable_held_pointers()->Add(object->held_pointers.begin(),
+                                       object->held_pointers.end());
+  }
   cache_.PutInventory({std::move(entry)}, [](absl::Status) {});
   if (object == nullptr) return absl::nullopt;
   object->applied_version = result->object.head.resource_version;

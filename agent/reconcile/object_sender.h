@@ -79,8 +79,9 @@ class ObjectSender {
   // REQUIRES: it is in the inventory, durably (but namespaces to ensure).
   void Send(const Ptr& deployment, const ObjectIdentity& id, Sent sent);
 
-  // One request; and where a field is immutable and the policy says force, the
-  // object is made anew. What the answer means is for Took().
+  // One request, after a look where fields may have to be left as they are
+  // (IgnoreRules); and where a field is immutable and the policy says force,
+  // the object is made anew. What the answer means is for Took().
   void SendNow(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
                bool force, Answer done);
   // Records an answer: in the inventory, and in the object's state.
@@ -107,6 +108,13 @@ class ObjectSender {
                 bool force, Answer done);
   void Replace(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
                bool force, Answer done);
+  // `body` is empty when the blob is sent as it is.
+  void Request(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
+               ApplyOptions options, std::string body, Answer done);
+  // Sends it with the fields of `live` that the rules name.
+  void SendAdapted(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
+                   ApplyOptions options, const nlohmann::json& live,
+                   Answer done);
   void EnsureNamespace(const Ptr& deployment, const ObjectIdentity& id,
                        Sent sent);
   void SendIfAbsent(const Ptr& deployment, const ObjectIdentity& id, Sent sent);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "absl/types/optional.h"
@@ -53,6 +54,8 @@ struct ObjectState {
   // resourceVersion in the answer to our last write.
   std::string applied_version;
   absl::optional<Held> held;
+  // JSON pointers of what the last request left as it is in the cluster.
+  std::vector<std::string> held_pointers;
   // What was last reported of a drift that is not put right.
   std::string reported;
   // What others have added, as it was reported.

@@ -45,6 +45,17 @@ bool SameIgnored(const core::v1::DeployPolicy& a,
       });
 }
 
+bool SamePatches(const core::v1::DeployPolicy& a,
+                 const core::v1::DeployPolicy& b) {
+  return std::equal(
+      a.compare_patches().begin(), a.compare_patches().end(),
+      b.compare_patches().begin(), b.compare_patches().end(),
+      [](const core::v1::ComparePatch& one,
+         const core::v1::ComparePatch& other) {
+        return one.SerializeAsString() == other.SerializeAsString();
+      });
+}
+
 }  // namespace
 
 Reconciler::Reconciler(const Parts& parts)
@@ -261,6 +272,9 @@ void Reconciler::Adopt(Deployment& deployment) {
   const bool judges_anew = deployment.running != nullptr &&
                            !SameIgnored(deployment.running->policy(),
                                         deployment.manifest->policy());
+  const bool other_rules = deployment.running != nullptr &&
+                           !SamePatches(deployment.running->policy(),
+                                        deployment.manifest->policy());
   deployment.running = deployment.manifest;
   deployment.running_generation = deployment.manifest_generation;
   deployment.holds.clear();
@@ -300,6 +314,14 @@ void Reconciler::Adopt(Deployment& deployment) {
     }
   }
   WatchKinds(deployment);
+  if (!other_rules) return;
+  parts_.loop.Post([this, alive = alive_, bundle_id = deployment.bundle_id] {
+    const Ptr still = *alive ? Find(bundle_id) : nullptr;
+    if (still == nullptr || still->machine.tombstone()) return;
+    std::vector<ObjectIdentity> ids;
+    for (const auto& [id, object] : still->objects) ids.push_back(id);
+    for (const ObjectIdentity& id : ids) keeper_.OnRulesChanged(still, id);
+  });
 }
 
 // Nothing of it is kept any more: what is its own is to be deleted.
