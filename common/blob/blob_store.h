@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // BlobStore keeps immutable bytes by their SHA-256. Putting the same bytes
-// twice is one blob. Get() verifies the digest: a damaged blob is deleted and
-// reported as DATA_LOSS, an absent one as NOT_FOUND.
+// twice is one blob. Get() verifies the digest: an absent blob is NOT_FOUND, a
+// damaged one DATA_LOSS. What could not be read is never removed for that, for
+// the disk or the key may be to blame; it counts as absent until it is put
+// again.
 //
 // Calls block on the disk: use them from a WorkerPool, or from the loop only
 // for small blobs where the header of the caller says why.
@@ -45,11 +47,12 @@ class BlobStore {
   // Removes a blob; absent is OK.
   virtual absl::Status Remove(absl::string_view digest) = 0;
 
-  // Every digest held.
+  // Every digest held, also of what cannot be read.
   virtual absl::StatusOr<std::vector<std::string>> List() const = 0;
 
-  // Whether all of them are here; then they count as put now, so that Sweep()
-  // spares them. For who names blobs that an earlier call has put.
+  // Whether all of them are here and readable for all that is known; then they
+  // count as put now, so that Sweep() spares them. For who names blobs that an
+  // earlier call has put.
   virtual bool Renew(const std::vector<std::string>& digests) = 0;
 
   // Removes the blobs that are not in `named` now, were not in it at the last
@@ -57,6 +60,11 @@ class BlobStore {
   // nothing. Returns how many it removed.
   virtual absl::StatusOr<size_t> Sweep(
       const absl::flat_hash_set<std::string>& named) = 0;
+
+  // Whose blobs they are, as Claim() was told last; empty before.
+  virtual absl::StatusOr<std::string> Owner() const = 0;
+  // Durable when it returns OK.
+  virtual absl::Status Claim(const std::string& owner) = 0;
 };
 
 }  // namespace flotilla

@@ -157,6 +157,16 @@ TEST_P(BlobStoreContract, RenewsNothingThatIsNotThere) {
   EXPECT_FALSE(store_->Renew({"short"}));
 }
 
+TEST_P(BlobStoreContract, KnowsWhoseItIs) {
+  EXPECT_THAT(store_->Owner(), IsOkAndHolds(""));
+
+  EXPECT_THAT(store_->Claim("first"), IsOk());
+  EXPECT_THAT(store_->Claim("second"), IsOk());
+
+  EXPECT_THAT(store_->Owner(), IsOkAndHolds("second"));
+  EXPECT_THAT(store_->List(), IsOkAndHolds(IsEmpty()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Engines, BlobStoreContract, ::testing::Bool(),
                          [](const auto& engine) {
                            return engine.param ? "Directory" : "Memory";
@@ -241,7 +251,7 @@ TEST_F(DirectoryBlobStoreTest, SealsWhatEarlierVersionsLeftInTheClear) {
   EXPECT_THAT(store_->Get(DigestOf("password")), IsOkAndHolds("password"));
 }
 
-TEST_F(DirectoryBlobStoreTest, RemovesADamagedBlobAndTakesItAgain) {
+TEST_F(DirectoryBlobStoreTest, TakesADamagedBlobAgain) {
   ASSERT_THAT(store_->PutAll({"a", "b"}), IsOk());
   std::ofstream(PathOf("a")) << "garbage";
   // Sealed well, but as another blob.
@@ -252,9 +262,71 @@ TEST_F(DirectoryBlobStoreTest, RemovesADamagedBlobAndTakesItAgain) {
                 StatusIs(absl::StatusCode::kDataLoss,
                          HasSubstr(DigestToHex(DigestOf(bytes)))));
     EXPECT_FALSE(store_->Contains(DigestOf(bytes)));
+    EXPECT_FALSE(store_->Renew({DigestOf(bytes)}));
     ASSERT_THAT(store_->Put(bytes), IsOk());
     EXPECT_THAT(store_->Get(DigestOf(bytes)), IsOkAndHolds(bytes));
+    EXPECT_TRUE(store_->Renew({DigestOf(bytes)}));
   }
+}
+
+// Reading it is an input/output error.
+constexpr char kFailingFile[] = "/proc/self/mem";
+
+TEST_F(DirectoryBlobStoreTest, RemovesNothingThatTheDiskFailsToRead) {
+  ASSERT_THAT(store_->Put("a"), IsOk());
+  const std::string aside = folder_ + "/aside";
+  ASSERT_EQ(::rename(PathOf("a").c_str(), aside.c_str()), 0);
+  ASSERT_EQ(::symlink(kFailingFile, PathOf("a").c_str()), 0);
+
+  EXPECT_THAT(store_->Get(DigestOf("a")),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       AllOf(HasSubstr(PathOf("a")),
+                             HasSubstr("look at the disk"))));
+  EXPECT_FALSE(store_->Contains(DigestOf("a")));
+  EXPECT_THAT(store_->List(), IsOkAndHolds(ElementsAre(DigestOf("a"))));
+  ASSERT_EQ(::rename(aside.c_str(), PathOf("a").c_str()), 0);
+  EXPECT_THAT(store_->Get(DigestOf("a")), IsOkAndHolds("a"));
+}
+
+TEST_F(DirectoryBlobStoreTest, ReplacesWhatTheDiskFailsToRead) {
+  ASSERT_EQ(::symlink(kFailingFile, PathOf("a").c_str()), 0);
+  ASSERT_THAT(store_->Get(DigestOf("a")),
+              StatusIs(absl::StatusCode::kUnavailable));
+
+  ASSERT_THAT(store_->Put("a"), IsOk());
+
+  EXPECT_THAT(store_->Get(DigestOf("a")), IsOkAndHolds("a"));
+}
+
+TEST_F(DirectoryBlobStoreTest, RemovesNothingThatAnotherKeySealed) {
+  ASSERT_THAT(store_->Put("a"), IsOk());
+  const std::string sealed = FileText(PathOf("a"));
+  ASSERT_EQ(::rename((folder_ + "/key").c_str(), (folder_ + "/good").c_str()),
+            0);
+  Reopen();
+
+  EXPECT_THAT(store_->Get(DigestOf("a")),
+              StatusIs(absl::StatusCode::kDataLoss));
+
+  EXPECT_EQ(FileText(PathOf("a")), sealed);
+}
+
+TEST_F(DirectoryBlobStoreTest, LeavesAloneWhatItCannotReadInTheClear) {
+  const std::string sealed = PathOf("a");
+  const std::string plain = sealed.substr(0, sealed.rfind('.'));
+  ASSERT_EQ(::symlink(kFailingFile, plain.c_str()), 0);
+
+  Reopen();
+
+  EXPECT_TRUE(FileExists(plain));
+}
+
+TEST_F(DirectoryBlobStoreTest, KeepsItsOwnerOverARestart) {
+  ASSERT_THAT(store_->Claim("store"), IsOk());
+
+  Reopen();
+
+  EXPECT_THAT(store_->Owner(), IsOkAndHolds("store"));
 }
 
 TEST_F(DirectoryBlobStoreTest, BeginsTheGraceAnewAfterARestart) {

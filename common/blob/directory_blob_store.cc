@@ -19,12 +19,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/blob/digest.h"
+#include "common/crypto/private_file.h"
+#include "common/log/log.h"
 #include "common/status/status_macros.h"
 
 namespace flotilla {
 namespace {
 
 constexpr absl::string_view kSealedEnding = ".sealed";
+constexpr absl::string_view kOwnerFile = "/owner";
 // Bytes that are sealed at a time when a store of an earlier version is opened.
 constexpr size_t kSealAtOnce = 16 << 20;
 
@@ -43,12 +46,15 @@ absl::Status FileError(int error, absl::string_view doing,
   } else if (error == EACCES || error == EPERM || error == EROFS) {
     hint = "; make the folder writable for this user, or choose another with "
            "--data-dir";
+  } else if (error == EIO) {
+    hint = "; look at the disk, nothing was removed";
   }
   const absl::Status plain =
       absl::ErrnoToStatus(error, absl::StrCat(doing, " ", path));
   absl::StatusCode code = plain.code();
   if (error == EROFS) code = absl::StatusCode::kPermissionDenied;
   if (error == EDQUOT) code = absl::StatusCode::kResourceExhausted;
+  if (error == EIO) code = absl::StatusCode::kUnavailable;
   return absl::Status(code, absl::StrCat(plain.message(), hint));
 }
 
@@ -128,16 +134,13 @@ absl::StatusOr<std::string> ReadAll(const std::string& path) {
   if (!S_ISREG(info.st_mode) || info.st_size > kMaxFileBytes) {
     return absl::DataLossError(absl::StrCat(path, " is not a blob of ours"));
   }
-  std::string bytes(static_cast<size_t>(info.st_size), '\0');
+  // One more: where a file ends is what read(2) says.
+  std::string bytes(static_cast<size_t>(info.st_size) + 1, '\0');
   size_t filled = 0;
   while (filled < bytes.size()) {
     const ssize_t n =
         ::read(fd, bytes.data() + filled, bytes.size() - filled);
     if (n < 0 && errno == EINTR) continue;
-    // A disk that cannot read the file back has lost it.
-    if (n < 0 && errno == EIO) {
-      return absl::DataLossError(absl::StrCat(path, ": input/output error"));
-    }
     if (n < 0) return FileError(errno, "reading", path);
     if (n == 0) break;
     filled += static_cast<size_t>(n);
@@ -210,13 +213,19 @@ absl::Status DirectoryBlobStore::SealWhatIsPlain(const std::string& shard) {
   for (const std::string& name : names) {
     const absl::StatusOr<std::string> digest = DigestFromHex(name);
     if (!digest.ok()) continue;
-    paths.push_back(absl::StrCat(shard, "/", name));
-    absl::StatusOr<std::string> plain = ReadAll(paths.back());
-    if (plain.ok() && DigestOf(*plain) == *digest) {
+    const std::string path = absl::StrCat(shard, "/", name);
+    absl::StatusOr<std::string> plain = ReadAll(path);
+    if (absl::IsDataLoss(plain.status()) ||
+        absl::IsUnavailable(plain.status())) {
+      FLOTILLA_LOG(WARNING) << "a blob from an earlier version stays as it is: "
+                            << plain.status().message();
+      continue;
+    }
+    if (!plain.ok()) return plain.status();
+    paths.push_back(path);
+    if (DigestOf(*plain) == *digest) {
       bytes += plain->size();
       blobs.push_back(*std::move(plain));
-    } else if (!plain.ok() && !absl::IsDataLoss(plain.status())) {
-      return plain.status();
     }
     if (bytes >= kSealAtOnce) RETURN_IF_ERROR(flush());
   }
@@ -241,7 +250,8 @@ absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::PutAll(
   absl::flat_hash_set<std::string> seen;
   for (size_t i = 0; i < blobs.size(); ++i) {
     unnamed_.erase(digests[i]);
-    if (!seen.insert(digests[i]).second || Exists(Path(digests[i]))) continue;
+    if (!seen.insert(digests[i]).second) continue;
+    if (Exists(Path(digests[i])) && !IsUnreadable(digests[i])) continue;
     fresh.push_back(i);
   }
   const bool many = fresh.size() > kMaxSyncedFiles;
@@ -264,6 +274,10 @@ absl::StatusOr<std::vector<std::string>> DirectoryBlobStore::PutAll(
   }
   ASSIGN_OR_RETURN(const absl::flat_hash_set<std::string> shards,
                    Rename(pending));
+  {
+    absl::MutexLock readable(&unreadable_mu_);
+    for (const size_t i : fresh) unreadable_.erase(digests[i]);
+  }
   if (many) {
     RETURN_IF_ERROR(whole->Sync());
   } else {
@@ -328,17 +342,19 @@ absl::StatusOr<std::string> DirectoryBlobStore::Get(
     return absl::NotFoundError(
         absl::StrCat("no blob ", DigestToHex(digest), " here"));
   }
-  if (absl::IsDataLoss(bytes.status())) {
-    return DropDamaged(digest, path, bytes.status().message());
+  if (absl::IsDataLoss(bytes.status()) ||
+      absl::IsUnavailable(bytes.status())) {
+    return Unreadable(digest, bytes.status());
   }
   if (bytes.ok() && DigestOf(*bytes) != digest) {
-    return DropDamaged(digest, path, "its bytes have another digest");
+    return Unreadable(digest,
+                      absl::DataLossError("its bytes have another digest"));
   }
   return bytes;
 }
 
 bool DirectoryBlobStore::Contains(absl::string_view digest) const {
-  return DigestIsValid(digest) && Exists(Path(digest));
+  return DigestIsValid(digest) && Exists(Path(digest)) && !IsUnreadable(digest);
 }
 
 absl::Status DirectoryBlobStore::Remove(absl::string_view digest) {
@@ -422,13 +438,32 @@ std::string DirectoryBlobStore::Path(absl::string_view digest) const {
                       kSealedEnding);
 }
 
-absl::Status DirectoryBlobStore::DropDamaged(absl::string_view digest,
-                                             const std::string& path,
-                                             absl::string_view why) const {
-  ::unlink(path.c_str());
-  return absl::DataLossError(absl::StrCat("blob ", DigestToHex(digest),
-                                          " was damaged (", why,
-                                          ") and has been removed from disk"));
+absl::StatusOr<std::string> DirectoryBlobStore::Owner() const {
+  absl::StatusOr<std::string> owner =
+      ReadPrivateFile(absl::StrCat(root_, kOwnerFile));
+  if (absl::IsNotFound(owner.status())) return std::string();
+  return owner;
+}
+
+absl::Status DirectoryBlobStore::Claim(const std::string& owner) {
+  return WritePrivateFile(absl::StrCat(root_, kOwnerFile), owner);
+}
+
+absl::Status DirectoryBlobStore::Unreadable(absl::string_view digest,
+                                            const absl::Status& why) const {
+  {
+    absl::MutexLock lock(&unreadable_mu_);
+    unreadable_.insert(std::string(digest));
+  }
+  return absl::Status(why.code(),
+                      absl::StrCat("blob ", DigestToHex(digest),
+                                   " cannot be read (", why.message(),
+                                   "): it is replaced when it comes again"));
+}
+
+bool DirectoryBlobStore::IsUnreadable(absl::string_view digest) const {
+  absl::MutexLock lock(&unreadable_mu_);
+  return unreadable_.contains(digest);
 }
 
 }  // namespace flotilla

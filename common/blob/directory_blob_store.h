@@ -4,6 +4,7 @@
 //
 //   ROOT/ab/ab12….sealed   sealed with the process's key file
 //   ROOT/tmp/              being written; emptied when the store is opened
+//   ROOT/owner             whose blobs they are
 //
 // All are sealed: a values file, a patch or an environment file holds a secret
 // as well as an object of kind Secret does. What lies there in the clear, from
@@ -13,7 +14,7 @@
 // crash leaves all of it or none.
 //
 // Errors: RESOURCE_EXHAUSTED when the disk is full, PERMISSION_DENIED when the
-// folder is not writable, each with the path.
+// folder is not writable, UNAVAILABLE when the disk fails, each with the path.
 
 #ifndef FLOTILLA_COMMON_BLOB_DIRECTORY_BLOB_STORE_H_
 #define FLOTILLA_COMMON_BLOB_DIRECTORY_BLOB_STORE_H_
@@ -54,6 +55,8 @@ class DirectoryBlobStore final : public BlobStore {
   bool Renew(const std::vector<std::string>& digests) override;
   absl::StatusOr<size_t> Sweep(
       const absl::flat_hash_set<std::string>& named) override;
+  absl::StatusOr<std::string> Owner() const override;
+  absl::Status Claim(const std::string& owner) override;
 
  private:
   // A blob that is written aside and not yet in its place.
@@ -79,8 +82,10 @@ class DirectoryBlobStore final : public BlobStore {
   // Puts what is durable into its place; returns the folders that changed.
   static absl::StatusOr<absl::flat_hash_set<std::string>> Rename(
       std::vector<Pending>& pending);
-  absl::Status DropDamaged(absl::string_view digest, const std::string& path,
-                           absl::string_view why) const;
+  // Notes that the blob could not be read, and returns `why` about it.
+  absl::Status Unreadable(absl::string_view digest,
+                          const absl::Status& why) const;
+  bool IsUnreadable(absl::string_view digest) const;
 
   // Constant after construction.
   const std::string root_;
@@ -93,6 +98,12 @@ class DirectoryBlobStore final : public BlobStore {
   int64_t next_temporary_ ABSL_GUARDED_BY(mu_) = 0;
   // What the next Sweep() may remove.
   absl::flat_hash_set<std::string> unnamed_ ABSL_GUARDED_BY(mu_);
+
+  // Apart from `mu_`, which is held while the disk is waited for.
+  mutable absl::Mutex unreadable_mu_;
+  // Digests that Get() could not read and that were not put since.
+  mutable absl::flat_hash_set<std::string> unreadable_
+      ABSL_GUARDED_BY(unreadable_mu_);
 };
 
 }  // namespace flotilla

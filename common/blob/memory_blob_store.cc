@@ -84,6 +84,17 @@ absl::StatusOr<size_t> MemoryBlobStore::Sweep(
   return removed;
 }
 
+absl::StatusOr<std::string> MemoryBlobStore::Owner() const {
+  absl::MutexLock lock(&mu_);
+  return owner_;
+}
+
+absl::Status MemoryBlobStore::Claim(const std::string& owner) {
+  absl::MutexLock lock(&mu_);
+  owner_ = owner;
+  return absl::OkStatus();
+}
+
 void MemoryBlobStore::Damage(absl::string_view digest) {
   absl::MutexLock lock(&mu_);
   blobs_[std::string(digest)] += "damage";

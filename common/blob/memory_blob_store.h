@@ -35,6 +35,8 @@ class MemoryBlobStore final : public BlobStore {
   bool Renew(const std::vector<std::string>& digests) override;
   absl::StatusOr<size_t> Sweep(
       const absl::flat_hash_set<std::string>& named) override;
+  absl::StatusOr<std::string> Owner() const override;
+  absl::Status Claim(const std::string& owner) override;
 
   // Changes the stored bytes of a blob, as a failing disk would.
   void Damage(absl::string_view digest);
@@ -47,6 +49,7 @@ class MemoryBlobStore final : public BlobStore {
       ABSL_GUARDED_BY(mu_);
   // What the next Sweep() may remove.
   absl::flat_hash_set<std::string> unnamed_ ABSL_GUARDED_BY(mu_);
+  std::string owner_ ABSL_GUARDED_BY(mu_);
   absl::Status put_status_ ABSL_GUARDED_BY(mu_);
 };
 
