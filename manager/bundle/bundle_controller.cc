@@ -491,8 +491,9 @@ void BundleController::EndDownloads(Downloads& downloads) {
   std::string subject = SubjectOf(finished.source);
   workers_.Submit<Finished>(
       [finished = std::move(finished), fetched = std::move(fetched),
-       subject = std::move(subject), limits = limits_]() mutable -> Finished {
-        AttachDownloads(fetched, subject, limits, finished.build);
+       subject = std::move(subject), limits = limits_,
+       &blobs = blobs_]() mutable -> Finished {
+        AttachDownloads(fetched, subject, limits, blobs, finished.build);
         return std::move(finished);
       },
       [this, alive = std::weak_ptr<bool>(alive_)](Finished done) {

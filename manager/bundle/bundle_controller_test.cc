@@ -231,6 +231,31 @@ TEST_F(BundleControllerTest, ReadsAgainWhatIsNotStoredAnyMore) {
   EXPECT_TRUE(blobs_.Contains(DigestOf("z")));
 }
 
+TEST_F(BundleControllerTest, NamesNoFileThatWentWhileChartsCame) {
+  PutRepo();
+  const auto answer = [this](const ChartRequest&) {
+    return FakeChartFetcher::Make(blobs_, "1.2.3",
+                                  {{"Chart.yaml", "name: web"}});
+  };
+  fetcher_.set_answer([this, answer](const ChartRequest& request) {
+    // As the hourly sweep does, between the build and its commit.
+    EXPECT_TRUE(blobs_.Remove(DigestOf("x")).ok());
+    return answer(request);
+  });
+  PutCommit("c1", {{"a/fleet.yaml", kChart}, {"b/fleet.yaml", ""},
+                   {"b/x.yaml", "x"}});
+  EXPECT_THAT(Heads(), IsEmpty());
+  ASSERT_EQ(LastBuild().problems_size(), 1);
+  EXPECT_EQ(LastBuild().problems(0).code(), "UNAVAILABLE");
+
+  fetcher_.set_answer(answer);
+  loop_.Advance(absl::Minutes(1));
+
+  EXPECT_THAT(LastBuild().problems(), IsEmpty());
+  EXPECT_THAT(Heads(), SizeIs(2));
+  EXPECT_TRUE(blobs_.Contains(DigestOf("x")));
+}
+
 TEST_F(BundleControllerTest, AsksForEachChartOnce) {
   PutRepo();
   Files files;

@@ -63,6 +63,19 @@ bool RenewFiles(BlobStore& blobs, const std::vector<BuiltBundle>& bundles) {
   return blobs.Renew(digests);
 }
 
+// Whether all files are stored that the revisions name.
+bool RenewAll(BlobStore& blobs, const SourceBuild& build) {
+  std::vector<std::string> digests;
+  storage::v1::BundleRevision revision;
+  for (const SourceBuild::Bundle& bundle : build.bundles) {
+    if (!revision.ParseFromString(bundle.bytes)) return false;
+    for (const storage::v1::BundleFile& file : revision.files()) {
+      digests.push_back(file.blob_digest());
+    }
+  }
+  return blobs.Renew(digests);
+}
+
 void BuildGitRepo(GitRepository& git, BlobStore& blobs, BuildInputs& inputs,
                   const BuildLimits& limits, SourceBuild& build) {
   const Document& document = inputs.document;
@@ -174,7 +187,8 @@ SourceBuild BuildSource(GitRepository& git, BlobStore& blobs,
 }
 
 void AttachDownloads(const FetchedCharts& fetched, const std::string& subject,
-                     const BuildLimits& limits, SourceBuild& build) {
+                     const BuildLimits& limits, BlobStore& blobs,
+                     SourceBuild& build) {
   for (SourceBuild::Bundle& bundle : build.bundles) {
     if (bundle.needs.empty()) continue;
     const absl::Status attached =
@@ -188,6 +202,13 @@ void AttachDownloads(const FetchedCharts& fetched, const std::string& subject,
     }
     Seal(bundle);
   }
+  if (!build.errors.empty() || RenewAll(blobs, build)) return;
+  build.errors.push_back(ProblemOf(
+      absl::UnavailableError("the charts came so late that files that were "
+                             "read before are not stored any more; building "
+                             "again"),
+      subject));
+  build.try_again = true;
 }
 
 Problem ProblemOf(const absl::Status& status, absl::string_view subject) {

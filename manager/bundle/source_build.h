@@ -64,10 +64,12 @@ struct SourceBuild {
 SourceBuild BuildSource(GitRepository& git, BlobStore& blobs,
                         BuildInputs inputs, const BuildLimits& limits);
 
-// Puts downloads into the bundles that need them, and seals these. Errors are
-// about `subject`.
+// Puts downloads into the bundles that need them, seals these, and renews the
+// blobs of all: downloads may have taken longer than BlobStore::Sweep() waits.
+// Errors are about `subject`.
 void AttachDownloads(const FetchedCharts& fetched, const std::string& subject,
-                     const BuildLimits& limits, SourceBuild& build);
+                     const BuildLimits& limits, BlobStore& blobs,
+                     SourceBuild& build);
 
 core::v1::Problem ProblemOf(const absl::Status& status,
                               absl::string_view subject);
