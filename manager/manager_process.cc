@@ -358,15 +358,21 @@ absl::Status ManagerProcess::Parts::StartServers(
     const ManagerOptions& options) {
   ASSIGN_OR_RETURN(CertificateAuthority::ServerIdentity identity,
                    authority->MakeServerIdentity(world.clock.Now()));
-  admin::v1::GetVersionResponse version;
-  version.set_version(kVersion);
-  version.set_store_id(store->store_id());
-  version.set_agent_address(options.listen);
-  admin_service.emplace(
-      world.loop, world.workers, *model, *status, *statuses,
-      MakeAdminActions(world.workers, *model, *documents, *poller, *enrolment,
-                       world.clock),
-      version);
+  AdminActions actions = MakeAdminActions(world.workers, *model, *documents,
+                                          *poller, *enrolment, world.clock);
+  actions.version = [this, address = options.listen] {
+    admin::v1::GetVersionResponse version;
+    version.set_version(kVersion);
+    version.set_store_id(store->store_id());
+    version.set_agent_address(address);
+    if (!sweeper->trouble().empty()) {
+      version.add_troubles("blobs that nothing names are not removed: " +
+                           sweeper->trouble());
+    }
+    return version;
+  };
+  admin_service.emplace(world.loop, world.workers, *model, *status, *statuses,
+                        std::move(actions));
   ServerOptions people;
   people.address = options.admin_listen;
   people.max_receive_bytes = kMaxAdminBytes;

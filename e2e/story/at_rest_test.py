@@ -5,6 +5,7 @@ import base64
 import contextlib
 import os
 import pathlib
+import shutil
 import sqlite3
 import unittest
 
@@ -12,7 +13,7 @@ from e2e.story.documents import bundle, git_repo, secret, text
 from e2e.story.scene import Scene
 from e2e.testing import junit
 from e2e.testing.flotilla import Manager
-from e2e.testing.processes import ProcessError
+from e2e.testing.processes import ProcessError, wait_until
 
 OLD_STORE = pathlib.Path("manager/store/testdata/store_v1.sql")
 
@@ -147,6 +148,30 @@ class AtRestTest(unittest.TestCase):
         key.write_bytes(good)
         os.chmod(key, 0o600)
         manager.start()
+
+    def test_blobs_of_another_store_are_said(self):
+        manager, other = (
+            Manager(scene.directory / name) for name in ("one", "two")
+        )
+        for each in (manager, other):
+            self.addCleanup(each.kill)
+            each.start()
+            wait_until(
+                (each.data_dir / "blobs" / "owner").exists, 10, "owner"
+            )
+            self.assertNotIn("warning", each.cli("version"))
+            each.stop()
+        shutil.copy(other.data_dir / "key", manager.data_dir / "key")
+        for part in ("ca", "blobs"):
+            shutil.rmtree(manager.data_dir / part)
+            shutil.copytree(other.data_dir / part, manager.data_dir / part)
+        for file in manager.data_dir.glob("store.db*"):
+            file.unlink()
+        manager.start()
+        wait_until(
+            lambda: "from one backup" in manager.cli("version"), 10,
+            "warning of blobs of another store",
+        )
 
     def test_an_old_store_is_not_sealed_with_a_wrong_key(self):
         manager = Manager(scene.directory / "old-manager")

@@ -139,15 +139,13 @@ absl::Status NoDocument(const admin::v1::DocumentRef& ref) {
 
 AdminService::AdminService(Loop& loop, WorkerPool& pool, const ReadModel& model,
                            StatusDatabase& database,
-                           const StatusSource& statuses, AdminActions actions,
-                           admin::v1::GetVersionResponse version)
+                           const StatusSource& statuses, AdminActions actions)
     : loop_(loop),
       pool_(pool),
       model_(model),
       database_(database),
       statuses_(statuses),
-      actions_(std::move(actions)),
-      version_(std::move(version)) {}
+      actions_(std::move(actions)) {}
 
 grpc::ServerUnaryReactor* AdminService::Read(
     grpc::CallbackServerContext* context,
@@ -210,9 +208,11 @@ grpc::ServerUnaryReactor* AdminService::GetVersion(
     grpc::CallbackServerContext* context,
     const admin::v1::GetVersionRequest*,
     admin::v1::GetVersionResponse* response) {
-  *response = version_;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
+  loop_.Post([this, reactor, response] {
+    *response = actions_.version();
+    reactor->Finish(grpc::Status::OK);
+  });
   return reactor;
 }
 

@@ -43,6 +43,8 @@ struct AdminActions {
   std::function<void(const admin::v1::CreateTokenRequest&,
                      Done<admin::v1::CreateTokenResponse>)>
       create_token;
+  // Answers at any time, also while nothing is loaded.
+  std::function<admin::v1::GetVersionResponse()> version;
 };
 
 // Thread-safe.
@@ -51,7 +53,7 @@ class AdminService : public admin::v1::AdminService::CallbackService {
   // Nothing is owned; all must outlive the server that it is registered with.
   AdminService(Loop& loop, WorkerPool& pool, const ReadModel& model,
                StatusDatabase& database, const StatusSource& statuses,
-               AdminActions actions, admin::v1::GetVersionResponse version);
+               AdminActions actions);
 
   grpc::ServerUnaryReactor* ApplyDocuments(
       grpc::CallbackServerContext* context,
@@ -135,7 +137,6 @@ class AdminService : public admin::v1::AdminService::CallbackService {
   StatusDatabase& database_;
   const StatusSource& statuses_;
   const AdminActions actions_;
-  const admin::v1::GetVersionResponse version_;
 };
 
 }  // namespace flotilla::manager

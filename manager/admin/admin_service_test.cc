@@ -55,11 +55,14 @@ class AdminServiceTest : public ::testing::Test {
     actions.remove = [](const admin::v1::DeleteDocumentsRequest&, auto done) {
       done(absl::NotFoundError("no such GitRepo"));
     };
-    admin::v1::GetVersionResponse version;
-    version.set_version("1");
+    actions.version = [] {
+      admin::v1::GetVersionResponse version;
+      version.set_version("1");
+      return version;
+    };
     statuses_ = std::make_unique<StatusIndex>(loop_, clock_, *model_);
     service_ = std::make_unique<AdminService>(loop_, pool_, *model_, *database_,
-                                              *statuses_, actions, version);
+                                              *statuses_, actions);
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();

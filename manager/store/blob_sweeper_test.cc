@@ -19,6 +19,7 @@
 #include "common/event/simulated_loop.h"
 #include "flotilla/storage/v1/render_cache.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "manager/store/memory_store.h"
 #include "manager/store/records.h"
@@ -26,6 +27,9 @@
 
 namespace flotilla::manager {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 constexpr char kBlob[] = "bytes";
 
@@ -197,6 +201,71 @@ TEST_F(BlobSweeperTest, RemovesNothingBesideAStoreThatNamesNothing) {
   Wait(5);
 
   EXPECT_TRUE(Holds("of old"));
+}
+
+TEST_F(BlobSweeperTest, RemovesNothingOfAnotherStore) {
+  ASSERT_TRUE(blobs_.Put(kBlob).ok());
+  ASSERT_TRUE(blobs_.Claim("another").ok());
+  Restart();
+
+  Wait(0);
+  EXPECT_THAT(sweeper_->trouble(),
+              AllOf(HasSubstr("another"), HasSubstr(store_.store_id()),
+                    HasSubstr("from one backup")));
+  Wait(5);
+  EXPECT_TRUE(Holds(kBlob));
+
+  ASSERT_TRUE(blobs_.Claim(store_.store_id()).ok());
+  Wait(2);
+  EXPECT_FALSE(Holds(kBlob));
+  EXPECT_EQ(sweeper_->trouble(), "");
+}
+
+TEST_F(BlobSweeperTest, ClaimsBlobsWhenItNamesOne) {
+  Wait(0);
+  EXPECT_EQ(*blobs_.Owner(), "");
+
+  Wait(1);
+
+  EXPECT_EQ(*blobs_.Owner(), store_.store_id());
+}
+
+TEST_F(BlobSweeperTest, ClaimsNoBlobsWhileItNamesNone) {
+  store_.Delete(old_key_);
+
+  Wait(5);
+
+  EXPECT_EQ(*blobs_.Owner(), "");
+  EXPECT_THAT(sweeper_->trouble(), HasSubstr("names none of the 1 blobs"));
+}
+
+TEST_F(BlobSweeperTest, ClaimsAnEmptyFolderAtOnce) {
+  ASSERT_TRUE(blobs_.Remove(DigestOf("of old")).ok());
+  Restart();
+
+  Wait(0);
+
+  EXPECT_EQ(*blobs_.Owner(), store_.store_id());
+}
+
+TEST_F(BlobSweeperTest, ReadsAStoreOfManyPages) {
+  std::vector<std::string> named;
+  for (int i = 0; i < 20; ++i) {
+    named.push_back(absl::StrCat("blob ", i));
+    ASSERT_TRUE(blobs_.Put(named.back()).ok());
+    const Naming naming = Make<storage::v1::Document>(
+        "", DocumentKey("w", "Bundle", absl::StrCat(i)),
+        [&](storage::v1::Document& record) {
+          record.set_name(std::string(1 << 20, 'x'));
+          record.mutable_bundle()->add_resources()->set_blob_digest(
+              DigestOf(named.back()));
+        });
+    store_.Put(naming.key, naming.value);
+  }
+
+  Wait(3);
+
+  for (const std::string& bytes : named) EXPECT_TRUE(Holds(bytes)) << bytes;
 }
 
 TEST_F(BlobSweeperTest, GoesOnAfterARestart) {

@@ -23,7 +23,8 @@ MemoryStore::MemoryStore(Loop& loop, std::string store_id)
 
 MemoryStore::~MemoryStore() = default;
 
-void MemoryStore::Range(std::string prefix, Done<RangeResult> done) {
+void MemoryStore::RangePage(std::string prefix, std::string after,
+                            size_t max_bytes, Done<RangeResult> done) {
   absl::StatusOr<RangeResult> result = RangeResult();
   const auto fault = range_faults_.find(++range_count_);
   if (fault != range_faults_.end()) {
@@ -31,8 +32,12 @@ void MemoryStore::Range(std::string prefix, Done<RangeResult> done) {
     range_faults_.erase(fault);
   } else {
     result->revision = revision_;
-    for (auto it = kvs_.lower_bound(prefix);
+    size_t bytes = 0;
+    for (auto it = after.empty() ? kvs_.lower_bound(prefix)
+                                 : kvs_.upper_bound(after);
          it != kvs_.end() && absl::StartsWith(it->first, prefix); ++it) {
+      bytes += it->first.size() + it->second.value.size();
+      if (bytes > max_bytes && !result->kvs.empty()) break;
       result->kvs.push_back(it->second);
     }
   }

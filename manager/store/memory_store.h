@@ -29,7 +29,8 @@ class MemoryStore : public Store {
       std::string store_id = "00000000-0000-4000-8000-000000000000");
   ~MemoryStore() override;
 
-  void Range(std::string prefix, Done<RangeResult> done) override;
+  void RangePage(std::string prefix, std::string after, size_t max_bytes,
+                 Done<RangeResult> done) override;
   std::unique_ptr<WatchHandle> Watch(std::string prefix,
                                      int64_t after_revision, OnBatch on_batch,
                                      OnLost on_lost) override;
@@ -38,7 +39,7 @@ class MemoryStore : public Store {
   // The nth next Txn (1 is the very next) fails with `status` and writes
   // nothing. Counts every Txn of every writer.
   void FailTxn(int nth, absl::Status status);
-  // The nth next Range fails with `status`.
+  // The nth next Range or RangePage fails with `status`.
   void FailRange(int nth, absl::Status status);
   // Forgets the change log up to the current revision: watches from before
   // it are lost. Running ones go on.

@@ -21,6 +21,8 @@ namespace {
 
 // Calls in one round: bounds how long the first of them waits for the last.
 constexpr size_t kMaxRound = 512;
+// Bounds the rows that are looked at for a page: a query runs to its end.
+constexpr int64_t kMaxPageKeys = 1000;
 
 // The least string above all that begin with `prefix`; "" when there is none.
 std::string PrefixEnd(std::string prefix) {
@@ -58,6 +60,8 @@ struct SqliteStore::Job {
   std::vector<Op> ops;
   Done<int64_t> txn_done;
   std::string prefix;
+  std::string after;
+  size_t max_bytes = kUnbounded;
   Done<RangeResult> range_done;
   int64_t after_revision = 0;
   std::shared_ptr<WatcherSet::Watcher> watcher;
@@ -111,10 +115,13 @@ void SqliteStore::Enqueue(std::unique_ptr<Job> job) {
   queue_.push_back(std::move(job));
 }
 
-void SqliteStore::Range(std::string prefix, Done<RangeResult> done) {
+void SqliteStore::RangePage(std::string prefix, std::string after,
+                            size_t max_bytes, Done<RangeResult> done) {
   auto job = std::make_unique<Job>();
   job->kind = Job::Kind::kRange;
   job->prefix = std::move(prefix);
+  job->after = std::move(after);
+  job->max_bytes = max_bytes;
   job->range_done = std::move(done);
   Enqueue(std::move(job));
 }
@@ -263,23 +270,31 @@ absl::Status SqliteStore::RunTxn(Job& job) {
 absl::Status SqliteStore::RunRange(Job& job) {
   job.range = RangeResult();
   job.range.revision = revision_;
-  const auto add = [this, &job](const Row& row) {
+  size_t bytes = 0;
+  const auto add = [this, &job, &bytes](const Row& row) {
+    if (bytes > job.max_bytes) return;
     std::string key = row.Blob(0);
     std::string value = OpenValue(box_, key, row.Blob(1));
+    bytes += key.size() + value.size();
+    if (bytes > job.max_bytes && !job.range.kvs.empty()) return;
     job.range.kvs.push_back(
         {std::move(key), std::move(value), row.Int(2), row.Int(3)});
   };
+  // The least key above another has a zero byte more.
+  const std::string start =
+      job.after.empty() ? job.prefix : job.after + '\0';
   const std::string end = PrefixEnd(job.prefix);
+  const int64_t limit = job.max_bytes == kUnbounded ? -1 : kMaxPageKeys;
   if (end.empty()) {
     return db_->Query(
         "SELECT key, value, mod_revision, create_revision FROM kv "
-        "WHERE key >= ? ORDER BY key",
-        add, job.prefix);
+        "WHERE key >= ? ORDER BY key LIMIT ?",
+        add, start, limit);
   }
   return db_->Query(
       "SELECT key, value, mod_revision, create_revision FROM kv "
-      "WHERE key >= ? AND key < ? ORDER BY key",
-      add, job.prefix, end);
+      "WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+      add, start, end, limit);
 }
 
 absl::Status SqliteStore::RunWatch(Job& job) {

@@ -17,6 +17,7 @@
 #ifndef FLOTILLA_MANAGER_STORE_SQLITE_STORE_H_
 #define FLOTILLA_MANAGER_STORE_SQLITE_STORE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -65,7 +66,8 @@ class SqliteStore : public Store {
   // dropped.
   ~SqliteStore() override;
 
-  void Range(std::string prefix, Done<RangeResult> done) override;
+  void RangePage(std::string prefix, std::string after, size_t max_bytes,
+                 Done<RangeResult> done) override;
   std::unique_ptr<WatchHandle> Watch(std::string prefix,
                                      int64_t after_revision, OnBatch on_batch,
                                      OnLost on_lost) override;

@@ -17,7 +17,9 @@
 #ifndef FLOTILLA_MANAGER_STORE_STORE_H_
 #define FLOTILLA_MANAGER_STORE_STORE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -96,7 +98,17 @@ class Store {
   virtual ~Store() = default;
 
   // All keys that begin with `prefix`.
-  virtual void Range(std::string prefix, Done<RangeResult> done) = 0;
+  void Range(std::string prefix, Done<RangeResult> done) {
+    RangePage(std::move(prefix), "", kUnbounded, std::move(done));
+  }
+
+  static constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
+
+  // As Range(), but only keys above `after` (all, when that is empty), and no
+  // more than come to `max_bytes` with their values, or fewer: one at least,
+  // unless there is none. Each page is of a revision of its own.
+  virtual void RangePage(std::string prefix, std::string after,
+                         size_t max_bytes, Done<RangeResult> done) = 0;
 
   // Delivers every change under `prefix` with a revision above
   // `after_revision`, in order, without gaps. OUT_OF_RANGE through `on_lost`,

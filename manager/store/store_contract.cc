@@ -79,9 +79,12 @@ int64_t StoreContractTest::MustDelete(const std::string& key) {
   return revision.value_or(-1);
 }
 
-RangeResult StoreContractTest::MustRange(const std::string& prefix) {
+RangeResult StoreContractTest::MustRange(const std::string& prefix,
+                                         const std::string& after,
+                                         size_t max_bytes) {
   std::optional<absl::StatusOr<RangeResult>> result;
-  store_->Range(prefix, [&](absl::StatusOr<RangeResult> done) {
+  store_->RangePage(prefix, after, max_bytes,
+                    [&](absl::StatusOr<RangeResult> done) {
     result = std::move(done);
     loop_.Stop();
   });
@@ -109,6 +112,31 @@ std::vector<std::string> Keys(const RangeResult& result) {
   std::vector<std::string> keys;
   for (const KeyValue& kv : result.kvs) keys.push_back(kv.key);
   return keys;
+}
+
+TEST_P(StoreContractTest, PagesGiveEveryKeyOnce) {
+  for (const char* key : {"/b/1", "/b/2", "/b/2\x01", "/b/22", "/b/3"}) {
+    MustPut(key, "0123456789");
+  }
+  MustPut("/b/4", std::string(1000, 'x'));
+  MustPut("/a", "");
+  MustPut("/c", "");
+
+  std::vector<std::string> keys;
+  std::vector<size_t> sizes;
+  while (true) {
+    const RangeResult page =
+        MustRange("/b", keys.empty() ? "" : keys.back(), 30);
+    if (page.kvs.empty()) break;
+    sizes.push_back(page.kvs.size());
+    for (const KeyValue& kv : page.kvs) keys.push_back(kv.key);
+  }
+
+  EXPECT_THAT(keys, ElementsAre("/b/1", "/b/2", "/b/2\x01", "/b/22", "/b/3",
+                                "/b/4"));
+  EXPECT_THAT(sizes, ElementsAre(2, 2, 1, 1));
+  EXPECT_EQ(MustRange("/b", "/b/3", Store::kUnbounded).kvs.size(), 1u);
+  EXPECT_THAT(MustRange("/b", "/b/4", 30).kvs, IsEmpty());
 }
 
 TEST_P(StoreContractTest, AnEmptyStoreHasNoKeysAndRevisionZero) {

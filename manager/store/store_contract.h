@@ -52,7 +52,9 @@ class StoreContractTest : public ::testing::TestWithParam<StoreEngine> {
                               std::vector<Op> ops);
   int64_t MustPut(const std::string& key, const std::string& value);
   int64_t MustDelete(const std::string& key);
-  RangeResult MustRange(const std::string& prefix);
+  RangeResult MustRange(const std::string& prefix,
+                        const std::string& after = "",
+                        size_t max_bytes = Store::kUnbounded);
   // Appends "revision:key=value", "revision:-key" to `out`, one for each event.
   static Store::OnBatch Record(std::vector<std::string>* out);
 

@@ -505,6 +505,9 @@ absl::Status Version(Session& session) {
   session.out << "manager " << Safe(response.version()) << ", store "
               << Safe(response.store_id()) << ", agents connect to "
               << Safe(response.agent_address()) << "\n";
+  for (const std::string& trouble : response.troubles()) {
+    session.out << "warning: " << Safe(trouble) << "\n";
+  }
   return absl::OkStatus();
 }
 
