@@ -423,7 +423,23 @@ Target ReadBundleTarget(FieldReader& reader, OptionLines& lines) {
   Target target;
   ReadTargetSelectors(reader, target);
   target.set_do_not_deploy(reader.Bool("doNotDeploy"));
-  *target.mutable_options() = ReadDeployOptions(reader, lines);
+  const DeployOptions& options = *target.mutable_options() =
+      ReadDeployOptions(reader, lines);
+  const auto top_only = [&reader](bool is_set, absl::string_view key,
+                                  absl::string_view name) {
+    if (!is_set) return;
+    reader.Warning(key, absl::StrCat(name, " counts for the whole bundle and "
+                                     "has no effect in a target: write it "
+                                     "outside of the list of targets"));
+  };
+  top_only(options.delete_namespace(), "deleteNamespace", "deleteNamespace");
+  top_only(options.delete_crd_resources(), "deleteCRDResources",
+           "deleteCRDResources");
+  top_only(options.ignore_conditions_size() > 0, "ignore", "ignore");
+  top_only(options.helm().skip_schema_validation(), "helm",
+           "skipSchemaValidation");
+  top_only(options.helm().disable_dependency_update(), "helm",
+           "disableDependencyUpdate");
   reader.Finish();
   return target;
 }

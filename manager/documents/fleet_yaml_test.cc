@@ -358,6 +358,27 @@ TEST(FleetYaml, WarnsOfATypoAndOfAKeyWithoutEffect) {
   EXPECT_THAT(all, HasSubstr("4: helm.vales"));
 }
 
+TEST(FleetYaml, WarnsOfWhatCountsForTheWholeBundleOnly) {
+  const FleetYaml yaml = Parse(
+      "deleteNamespace: true\nhelm: {skipSchemaValidation: true}\n"
+      "targetCustomizations:\n- clusterSelector: {}\n"
+      "  deleteNamespace: true\n  deleteCRDResources: true\n"
+      "  ignore: {conditions: [{type: x}]}\n  keepResources: true\n"
+      "  helm: {skipSchemaValidation: true, disableDependencyUpdate: true}\n");
+
+  EXPECT_THAT(yaml.errors, IsEmpty());
+  std::string all;
+  for (const core::v1::Problem& warning : yaml.warnings) {
+    absl::StrAppend(&all, warning.line(), ": ", warning.message(), "\n");
+  }
+  EXPECT_THAT(yaml.warnings, SizeIs(5)) << all;
+  EXPECT_THAT(all, HasSubstr("5: targetCustomizations[0].deleteNamespace: "
+                             "deleteNamespace counts for the whole bundle"));
+  EXPECT_THAT(all, HasSubstr("7: targetCustomizations[0].ignore"));
+  EXPECT_THAT(all, HasSubstr("9: targetCustomizations[0].helm: "
+                             "skipSchemaValidation counts"));
+}
+
 TEST(FleetYaml, KeepsABoundedNumberOfWarnings) {
   std::string text;
   for (int i = 0; i < 200; ++i) absl::StrAppend(&text, "k", i, ": x\n");
