@@ -446,6 +446,54 @@ TEST_F(HttpKubeClientTest, ListsComeInPages) {
             "/api/v1/configmaps?labelSelector=a%3Db&limit=2&continue=x%2Fy");
 }
 
+TEST_F(HttpKubeClientTest, AListIsWholeOrAnError) {
+  const auto list = [this] {
+    ListRequest request;
+    request.kind.kind = "ConfigMap";
+    return Await<ListResult>([&](KubeClient::Done<ListResult> done) {
+      client_->List(request, std::move(done));
+    });
+  };
+  const std::string first =
+      R"({"metadata":{"resourceVersion":"9","continue":"x"},"items":[)"
+      R"({"metadata":{"name":"a"}}]})";
+
+  answers_.push_back(Answer(200, first));
+  answers_.push_back(Answer(410, R"({"reason":"Expired"})"));
+  EXPECT_THAT(list(), StatusIs(absl::StatusCode::kOutOfRange));
+
+  answers_.push_back(Answer(200, first));
+  answers_.push_back(Answer(200, "<html>"));
+  EXPECT_THAT(list(), StatusIs(absl::StatusCode::kInternal,
+                               HasSubstr("is no list")));
+
+  answers_.push_back(
+      Answer(200, R"({"metadata":{"resourceVersion":"9"},"items":null})"));
+  const auto empty = list();
+  ASSERT_THAT(empty, IsOk());
+  EXPECT_THAT(empty->items, IsEmpty());
+  EXPECT_THAT(answers_, IsEmpty());
+}
+
+TEST_F(HttpKubeClientTest, AListIsBoundedOverAllItsPages) {
+  HttpKubeClientOptions options;
+  options.max_list_bytes = 150;
+  client_ = std::make_unique<HttpKubeClient>(transport_, loop_, options);
+  const std::string page =
+      R"({"metadata":{"continue":"x"},"items":[{"metadata":{"name":"a"}}]})";
+  for (int i = 0; i < 5; ++i) answers_.push_back(Answer(200, page));
+  ListRequest request;
+  request.kind.kind = "ConfigMap";
+
+  EXPECT_THAT(Await<ListResult>([&](KubeClient::Done<ListResult> done) {
+                client_->List(request, std::move(done));
+              }),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("150 bytes")));
+  EXPECT_THAT(answers_, SizeIs(2));
+  EXPECT_LT(last_.max_answer_bytes, 150u - page.size());
+}
+
 TEST_F(HttpKubeClientTest, AWatchTellsTheSetThenTheChanges) {
   Recorder recorder;
   const auto watch = Watch(recorder);
