@@ -35,6 +35,7 @@
 #include "manager/gitsync/git_poller.h"
 #include "manager/gitsync/libgit2_repository.h"
 #include "manager/render/render_controller.h"
+#include "manager/render/renderer_version.h"
 #include "manager/render/worker_renderer.h"
 #include "manager/rollout/rollout_controller.h"
 #include "manager/status/status_database.h"
@@ -55,6 +56,7 @@ namespace {
 
 constexpr absl::Duration kDrainLimit = absl::Seconds(2);
 constexpr size_t kRandomKeyBytes = 32;
+constexpr char kThisProgram[] = "/proc/self/exe";
 // Half of the threads that there are for it, see main.cc.
 constexpr size_t kFetchesPerGitServer = 4;
 constexpr int kMaxAdminBytes = 64 << 20;
@@ -277,7 +279,8 @@ void ManagerProcess::Parts::BuildStages(const ManagerOptions& options) {
       });
   RenderControllerOptions rendering_options;
   rendering_options.random_key = random_key;
-  rendering_options.cache.renderer = kVersion;
+  rendering_options.cache.renderer =
+      RendererVersion({kThisProgram, options.render_worker});
   rendering.emplace(loop, workers, *store,
                     FamilyWriter(*store, kRenderedFamily),
                     FamilyWriter(*store, kRenderCacheFamily), *blobs, *renderer,

@@ -50,9 +50,8 @@ absl::Status LoadFiles(const BlobStore& blobs,
     }
     absl::StatusOr<std::string> bytes = blobs.Get(file.blob_digest());
     if (!bytes.ok()) {
-      return absl::Status(bytes.status().code(),
-                          absl::StrCat("reading ", file.name(), ": ",
-                                       bytes.status().message()));
+      return absl::UnavailableError(absl::StrCat(
+          "reading ", file.name(), ": ", bytes.status().message()));
     }
     input.files.push_back({file.name(), *std::move(bytes)});
   }

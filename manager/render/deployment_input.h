@@ -24,8 +24,8 @@ RenderInput MakeDeploymentInput(const storage::v1::Desired& desired,
                                 std::string random_seed);
 
 // Adds the bundle's files to `input`. RESOURCE_EXHAUSTED when they are too
-// large; else as BlobStore::Get(), saying which file. Blocks as a BlobStore
-// does.
+// large; UNAVAILABLE, saying which file and why, when one cannot be read now.
+// Blocks as a BlobStore does.
 absl::Status LoadFiles(const BlobStore& blobs,
                        const storage::v1::BundleRevision& bundle,
                        RenderInput& input);

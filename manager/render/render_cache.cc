@@ -224,7 +224,10 @@ void RenderCache::Write(Entry& entry, std::vector<Op> deletes) {
       ToRecord(options_.renderer, entry.inputs_digest, *entry.result));
   entry.written = true;
   std::vector<Op> ops = std::move(deletes);
-  ops.push_back(Op::Put(entry.key, std::move(bytes)));
+  // In place of one that lasted: that does not hold any more.
+  ops.push_back(entry.result->lasting
+                    ? Op::Put(entry.key, std::move(bytes))
+                    : Op::Delete(entry.key));
   writer_.Txn({}, std::move(ops),
               [](const absl::StatusOr<int64_t>& revision) {
                 LogFailure(revision.status());

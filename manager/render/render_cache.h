@@ -48,13 +48,16 @@ struct RenderResult {
   int64_t now_unix_seconds = 0;
   // To be tried again; not to be cached.
   bool transient = false;
+  // Whether it would be the same at any time: what the machine's limits had a
+  // part in is shared, and not kept over a restart.
+  bool lasting = true;
   // When its blobs were last known to be there, on the loop's clock.
   absl::Duration verified_at = -absl::InfiniteDuration();
 };
 using RenderResultPtr = std::shared_ptr<RenderResult>;
 
 struct RenderCacheOptions {
-  // Version of what renders: results of another are dropped.
+  // Which programs render (RendererVersion): results of another are dropped.
   std::string renderer;
   size_t max_results = 10'000;
   size_t max_bytes = 64 << 20;

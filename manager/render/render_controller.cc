@@ -316,10 +316,8 @@ void RenderController::OnValuesFilled(
   // Whatever is wrong concerns this cluster only.
   job->is_private = true;
   if (!response.ok()) {
-    const bool values_are_to_blame =
-        absl::IsResourceExhausted(response.status()) ||
-        absl::IsDeadlineExceeded(response.status());
-    FinishWithError(job, response.status(), !values_are_to_blame);
+    FinishWithError(job, response.status(),
+                    !absl::IsResourceExhausted(response.status()));
     return;
   }
   if (response->has_error()) {
@@ -435,10 +433,8 @@ void RenderController::Advance(JobPtr job) {
 void RenderController::OnResponse(
     JobPtr job, absl::StatusOr<render::v1::RenderResponse> response) {
   if (!response.ok()) {
-    const bool chart_is_to_blame =
-        absl::IsResourceExhausted(response.status()) ||
-        absl::IsDeadlineExceeded(response.status());
-    FinishWithError(job, response.status(), !chart_is_to_blame);
+    FinishWithError(job, response.status(),
+                    !absl::IsResourceExhausted(response.status()));
     return;
   }
   job->render->Answer(*std::move(response));
@@ -511,6 +507,7 @@ void RenderController::FinishWithProblem(JobPtr job, core::v1::Problem problem,
   }
   auto result = std::make_shared<RenderResult>();
   result->transient = transient;
+  result->lasting = false;
   result->problems.push_back(std::move(problem));
   Finish(std::move(job), std::move(result));
 }

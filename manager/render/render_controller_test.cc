@@ -408,19 +408,44 @@ TEST_F(RenderControllerTest, TriesAgainAfterARestart) {
   EXPECT_EQ(Record("c1").problems_size(), 0);
 }
 
-TEST_F(RenderControllerTest, ShowsAChartThatTakesTooLongAndDoesNotRetry) {
+TEST_F(RenderControllerTest, TriesAgainWhenAWorkerDoesNotAnswer) {
   PutFacts("c1");
   PutRevision("r1", {{"Chart.yaml", "name: x"}});
   PutDesired("c1", "r1");
   renderer_.set_answer(
       [](const render::v1::RenderRequest&)
           -> absl::StatusOr<render::v1::RenderResponse> {
-        return absl::DeadlineExceededError("too long");
+        return absl::DeadlineExceededError("no answer");
       });
   Start();
-  EXPECT_EQ(Record("c1").problems(0).code(), "DEADLINE_EXCEEDED");
+  EXPECT_EQ(Record("c1").problems(0).code(), "UNAVAILABLE");
+
+  AnswerWithMap();
+  loop_.Advance(absl::Minutes(2));
+
+  EXPECT_EQ(Record("c1").problems_size(), 0);
+}
+
+TEST_F(RenderControllerTest, ShowsAChartThatTakesTooMuchAndDoesNotRetry) {
+  PutFacts("c1");
+  PutRevision("r1", {{"Chart.yaml", "name: x"}});
+  PutDesired("c1", "r1");
+  renderer_.set_answer(
+      [](const render::v1::RenderRequest&)
+          -> absl::StatusOr<render::v1::RenderResponse> {
+        return absl::ResourceExhaustedError("too much");
+      });
+  Start();
+  EXPECT_EQ(Record("c1").problems(0).code(), "RESOURCE_EXHAUSTED");
   loop_.Advance(absl::Hours(1));
   EXPECT_EQ(renderer_.requests().size(), 1u);
+  // Others share it for as long as this process lives.
+  PutFacts("c2");
+  PutDesired("c2", "r1");
+  loop_.RunUntilIdle();
+  EXPECT_EQ(Record("c2").problems(0).code(), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(renderer_.requests().size(), 1u);
+  EXPECT_EQ(store_.Keys(kRenderCacheFamily), std::vector<std::string>{});
 }
 
 TEST_F(RenderControllerTest, ShowsADiskThatIsFullAndGoesOnWhenItIsNot) {

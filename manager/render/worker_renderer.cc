@@ -3,6 +3,7 @@
 #include "manager/render/worker_renderer.h"
 
 #include <algorithm>
+#include <csignal>
 #include <memory>
 #include <string>
 #include <thread>
@@ -117,10 +118,13 @@ absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Serve(
                                  "ms")};
       child.error_output = SubprocessOptions::Stderr::kDiscard;
       child.isolate_network = true;
-      ASSIGN_OR_RETURN(std::unique_ptr<Subprocess> started,
-                       subprocesses_.Start(child),
-                       _ << "starting the render worker");
-      slot.SetProcess(std::move(started));
+      absl::StatusOr<std::unique_ptr<Subprocess>> started =
+          subprocesses_.Start(child);
+      if (!started.ok()) {
+        return absl::UnavailableError(absl::StrCat(
+            "starting the render worker: ", started.status().message()));
+      }
+      slot.SetProcess(*std::move(started));
     }
     absl::StatusOr<render::v1::RenderResponse> response =
         Ask(frame, *slot.process());
@@ -129,15 +133,18 @@ absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Serve(
     if (response.ok()) {
       response = absl::UnavailableError(
           "the render worker answered another question than was asked");
-    } else if (absl::IsDeadlineExceeded(response.status())) {
-      response = absl::DeadlineExceededError(absl::StrCat(
-          "the chart did not render within ",
-          absl::FormatDuration(options_.timeout),
-          ": look for a template that loops"));
     }
     slot.SetProcess(nullptr);
+    if (absl::IsDeadlineExceeded(response.status())) {
+      // A chart that loops comes to its CPU time first.
+      return absl::UnavailableError(absl::StrCat(
+          "the chart did not render within ",
+          absl::FormatDuration(options_.timeout),
+          ", nor use up ", absl::FormatDuration(options_.max_cpu_time),
+          " of CPU time: does this machine have too much to do?"));
+    }
     // A process that died while it had nothing to do is not the chart's fault.
-    if (warm && !absl::IsDeadlineExceeded(response.status())) continue;
+    if (warm) continue;
     return response;
   }
 }
@@ -159,6 +166,11 @@ absl::StatusOr<render::v1::RenderResponse> WorkerRenderer::Ask(
   }
   if (absl::IsUnavailable(status)) {
     absl::StatusOr<Subprocess::Exit> exit = process.Wait(kExitTimeout);
+    if (exit.ok() && exit->signal == SIGKILL) {
+      return absl::UnavailableError(absl::StrCat(
+          "the render worker was killed (", exit->ToString(),
+          "): is this machine short of memory?"));
+    }
     if (exit.ok() && (exit->code == kGoFatalExit || exit->signal != 0)) {
       return absl::ResourceExhaustedError(absl::StrCat(
           "the chart did not render within ", options_.max_memory_mib,
