@@ -60,7 +60,7 @@ json Summary(const admin::v1::StateCounts& counts,
                       ? ClusterText(name)
                       : absl::StrCat(name.workspace, "/", name.bundle)},
          {"bundleState", FleetWord(one.entry->state)},
-         {"message", CutText(one.message, kMaxChildMessage)}});
+         {"message", BoundedText(one.message, kMaxChildMessage)}});
   }
   return out;
 }
@@ -93,7 +93,7 @@ json Condition(const std::string& type, bool holds, const std::string& reason,
                const std::string& message) {
   json out = {{"type", type}, {"status", holds ? "True" : "False"}};
   if (!reason.empty()) out["reason"] = reason;
-  if (!message.empty()) out["message"] = CutText(message, kMaxMessage);
+  if (!message.empty()) out["message"] = BoundedText(message, kMaxMessage);
   return out;
 }
 
@@ -191,7 +191,7 @@ json SourceStatus(const Source& source, const StatusParts& parts,
   json display = Display("readyBundleDeployments",
                          ReadyOf(source.deployments()), source.state());
   if (source.state() != "Ready" && !source.message().empty()) {
-    display["message"] = CutText(source.message(), kMaxMessage);
+    display["message"] = BoundedText(source.message(), kMaxMessage);
     display["error"] = source.state() == "Error" ||
                        source.deployments().err_applied() > 0;
   }

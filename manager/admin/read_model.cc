@@ -53,6 +53,15 @@ std::string WithoutCredentials(const std::string& url) {
   return url.substr(0, begin) + url.substr(at + 1);
 }
 
+// Of each of two kinds, in the text of a deployment (spec.md 7.4): those that
+// are wrong and those that are not ready yet.
+constexpr size_t kNamedObjects = 4;
+
+// Whether the text of such a deployment is that of its objects.
+bool NamesObjects(FoldedState state) {
+  return state == FoldedState::kNotReady || state == FoldedState::kModified;
+}
+
 constexpr char kGitRepo[] = "GitRepo";
 constexpr char kHelmOp[] = "HelmOp";
 constexpr char kBundle[] = "Bundle";
@@ -454,7 +463,13 @@ void ReadModel::OnResource(const std::string& cluster_id,
                            const core::v1::ResourceStatus& status) {
   resources_.Report(cluster_id, status);
   const auto entry = entries_.find(DesiredKey(cluster_id, status.bundle_id()));
-  if (entry != entries_.end()) Touch(SourceOf(*entry->second));
+  if (entry == entries_.end()) return;
+  // Its text names objects then.
+  if (NamesObjects(entry->second->state)) {
+    TouchDeployment(*entry->second);
+  } else {
+    Touch(SourceOf(*entry->second));
+  }
 }
 
 void ReadModel::OnForgotten(const std::string& cluster_id,
@@ -606,8 +621,22 @@ DeploymentVerdict ReadModel::VerdictOf(const DeploymentEntry& entry) const {
       silent_for = clock_.Now() - *presence.last_seen;
     }
   }
-  return Judge(*desired_.Find(DesiredKey(name.cluster_id, name.bundle_id)),
-               name.online, silent_for);
+  DeploymentVerdict verdict =
+      Judge(*desired_.Find(DesiredKey(name.cluster_id, name.bundle_id)),
+            name.online, silent_for);
+  if (NamesObjects(verdict.state)) {
+    std::vector<std::string> pieces;
+    for (const core::v1::Problem& problem : verdict.problems) {
+      if (pieces.size() == kNamedObjects) break;
+      pieces.push_back(ProblemText(problem));
+    }
+    for (std::string& one : resources_.Unfinished(name, kNamedObjects)) {
+      pieces.push_back(std::move(one));
+    }
+    // Objects are told of a little later than their counts.
+    if (!pieces.empty()) verdict.message = absl::StrJoin(pieces, "; ");
+  }
+  return verdict;
 }
 
 std::string ReadModel::TextOf(const DeploymentEntry& entry,

@@ -148,6 +148,60 @@ TEST_F(ReadModelTest, ShowsEveryStepOfAGitRepoUntilItIsReady) {
   EXPECT_EQ(Web().deployments().ready(), 1u);
 }
 
+TEST_F(ReadModelTest, NamesTheObjectsThatABundleWaitsFor) {
+  Fetch();
+  Build();
+  Deploy(core::v1::PHASE_VERIFYING);
+  const auto say = [this](const std::string& name, core::v1::Health health,
+                          const std::string& message) {
+    core::v1::ResourceStatus status;
+    status.set_bundle_id("b");
+    status.mutable_key()->set_group("apps");
+    status.mutable_key()->set_version("v1");
+    status.mutable_key()->set_kind("Deployment");
+    status.mutable_key()->set_namespace_("shop");
+    status.mutable_key()->set_name(name);
+    status.set_health(health);
+    status.set_sync(core::v1::SYNC_STATE_SYNCED);
+    status.set_message(message);
+    model_->OnResource("c", status);
+  };
+  const auto text = [this] { return model_->Bundles("", "", "")[0].message(); };
+  EXPECT_THAT(text(), HasSubstr("0 of 0 resources are ready"));
+
+  say("a", core::v1::HEALTH_PROGRESSING, "Available: 1/3");
+  say("b", core::v1::HEALTH_HEALTHY, "");
+  EXPECT_EQ(text(),
+            "NotReady(1) [Cluster dev: deployment.apps shop/a: Available: "
+            "1/3]");
+  EXPECT_EQ(Web().message(),
+            "NotReady(1) [Bundle web on dev: deployment.apps shop/a: "
+            "Available: 1/3]");
+  EXPECT_EQ(model_->Deployments({})[0].message(),
+            "deployment.apps shop/a: Available: 1/3");
+
+  for (const char* name : {"c", "d", "e", "f"}) {
+    say(name, core::v1::HEALTH_PROGRESSING, "");
+  }
+  EXPECT_THAT(text(), HasSubstr("deployment.apps shop/e: in progress"));
+  EXPECT_THAT(text(), Not(HasSubstr("shop/f")));
+
+  // What is wrong comes first.
+  storage::v1::Observed observed;
+  observed.mutable_state()->set_generation(1);
+  observed.mutable_state()->set_phase(core::v1::PHASE_DEGRADED);
+  core::v1::Problem& problem = *observed.mutable_state()->add_problems();
+  problem.set_subject("pod shop/x");
+  problem.set_message("image not found");
+  Put(kObservedFamily, ObservedKey("c", "b"), observed);
+  EXPECT_THAT(text(), HasSubstr("[Cluster dev: pod shop/x: image not found; "
+                                "deployment.apps shop/a: Available: 1/3; "));
+
+  presence_.online = false;
+  model_->OnPresence("c");
+  EXPECT_THAT(text(), Not(HasSubstr("shop/a")));
+}
+
 TEST_F(ReadModelTest, ShowsARepositoryErrorBeforeEverythingElse) {
   Fetch();
   Build();

@@ -224,7 +224,7 @@ void ResourceIndex::Report(const std::string& cluster_id,
     row.said = WordOf(status);
     if (row.said != Word::kReady && !status.message().empty()) {
       row.message = std::make_unique<std::string>(
-          CutText(status.message(), kMaxMessage));
+          BoundedText(status.message(), kMaxMessage));
     }
     Show(deployment, row);
     deployment.rows.insert(
@@ -270,6 +270,25 @@ void ResourceIndex::Displace(const DeploymentEntry& entry) {
   for (const Row& row : deployment.rows) Hide(deployment, row);
   deployment.entry = nullptr;
   if (deployment.rows.empty()) deployments_.erase(found);
+}
+
+std::vector<std::string> ResourceIndex::Unfinished(const DeploymentName& name,
+                                                   size_t limit) const {
+  std::vector<std::string> out;
+  const auto found = deployments_.find({name.cluster_id, name.bundle_id});
+  if (found == deployments_.end()) return out;
+  for (const Row& row : found->second->rows) {
+    if (out.size() == limit) break;
+    if (row.said != Word::kNotReady && row.said != Word::kUnknown) continue;
+    const ObjectName& object = *row.object;
+    out.push_back(absl::StrCat(
+        absl::AsciiStrToLower(object.kind), object.group.empty() ? "" : ".",
+        object.group, " ", object.id, ": ",
+        row.message != nullptr          ? *row.message
+        : row.said == Word::kNotReady ? "in progress"
+                                        : "its state is not known"));
+  }
+  return out;
 }
 
 json ResourceIndex::Head(const ObjectName& object,

@@ -56,6 +56,13 @@ class ResourceIndex {
   void Place(const DeploymentEntry& entry, const std::string& source);
   void Displace(const DeploymentEntry& entry);
 
+  // Objects of a deployment that are not ready and are in no trouble that the
+  // agent reports as a problem: those that go on and those of which nothing is
+  // known. At most `limit`, by name, as
+  // "deployment.apps default/web: 1 of 3 pods are ready".
+  std::vector<std::string> Unfinished(const DeploymentName& name,
+                                      size_t limit) const;
+
   // At most about `budget` bytes. When there is more, the worst are shown, and
   // of each object the clusters in which it is worst; `incompleteState` says
   // that clusters are left out.

@@ -3,20 +3,14 @@
 #include "manager/admin/status_text.h"
 
 #include "absl/strings/ascii.h"
+#include "common/text/cut_text.h"
 
 namespace flotilla::manager {
 
-std::string CutText(absl::string_view text, size_t limit) {
+std::string BoundedText(absl::string_view text, size_t limit) {
   constexpr absl::string_view kMore = "...";
   const bool cut = text.size() > limit;
-  if (cut) {
-    size_t end = limit - kMore.size();
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) {
-      --end;
-    }
-    text = text.substr(0, end);
-  }
-  std::string out(text);
+  std::string out(cut ? CutText(text, limit - kMore.size()) : text);
   for (char& c : out) {
     if (absl::ascii_iscntrl(static_cast<unsigned char>(c)) && c != '\n') {
       c = ' ';

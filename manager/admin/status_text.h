@@ -15,7 +15,7 @@ namespace flotilla::manager {
 
 // At most `limit` bytes, cut between characters, with "..." where something is
 // missing. Control characters become spaces: each would be six bytes of JSON.
-std::string CutText(absl::string_view text, size_t limit);
+std::string BoundedText(absl::string_view text, size_t limit);
 
 // As StatusSource's readers write it.
 std::string StatusText(const nlohmann::json& value);
