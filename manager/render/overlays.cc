@@ -22,8 +22,6 @@ constexpr char kOverlays[] = "overlays/";
 constexpr char kPatchEnding[] = "_patch";
 constexpr size_t kMaxProblems = 20;
 constexpr size_t kMaxSteps = 10000;
-// Of one document: `copy` could double it again and again.
-constexpr size_t kMaxNodes = 200000;
 constexpr size_t kMaxOperations = 10000;
 
 // "a/x_patch.yaml" gives "a/x.yaml".
@@ -43,14 +41,6 @@ YamlLimits LenientLimits() {
   return limits;
 }
 
-size_t CountNodes(const json& value) {
-  size_t count = 1;
-  if (value.is_structured()) {
-    for (const json& item : value) count += CountNodes(item);
-  }
-  return count;
-}
-
 std::string TextOf(const json& object, const char* name) {
   if (!object.is_object()) return "";
   const auto it = object.find(name);
@@ -63,40 +53,6 @@ std::string NameOf(const json& object) {
   if (!object.is_object()) return "";
   const auto it = object.find("metadata");
   return it == object.end() ? "" : TextOf(*it, "name");
-}
-
-// Why an operation cannot be tried; empty when it can. Never a value.
-std::string CheckOperation(const json& operation) {
-  if (!operation.is_object()) return "is no map with op and path";
-  const std::string op = TextOf(operation, "op");
-  if (op != "add" && op != "remove" && op != "replace" && op != "move" &&
-      op != "copy" && op != "test") {
-    return "has no op, or one that is none of add, remove, replace, move, "
-           "copy and test";
-  }
-  const auto path = operation.find("path");
-  if (path == operation.end() || !path->is_string()) return "has no path";
-  if ((op == "add" || op == "replace" || op == "test") &&
-      operation.find("value") == operation.end()) {
-    return absl::StrCat("has no value, which \"", op, "\" needs");
-  }
-  if (op == "move" || op == "copy") {
-    const auto from = operation.find("from");
-    if (from == operation.end() || !from->is_string()) {
-      return absl::StrCat("has no from, which \"", op, "\" needs");
-    }
-  }
-  return "";
-}
-
-// Applies one checked operation.
-bool Apply(const json& operation, json* document) {
-  try {
-    *document = document->patch(json::array({operation}));
-    return true;
-  } catch (const json::exception&) {
-    return false;
-  }
 }
 
 }  // namespace
@@ -232,19 +188,7 @@ void OverlayMerge::ApplyList(const Step& step, File* file) {
   }
   json& document = file->documents[0];
   for (size_t i = 0; i < step.patch.size(); ++i) {
-    const json& operation = step.patch[i];
-    std::string why = CheckOperation(operation);
-    if (why.empty() && !Apply(operation, &document)) {
-      why = absl::StrCat(
-          "(", TextOf(operation, "op"), " ", TextOf(operation, "path"),
-          TextOf(operation, "op") == "test"
-              ? ") fails: the value is another one, or not there"
-              : ") cannot be done: its place is not there");
-    }
-    if (why.empty() && TextOf(operation, "op") == "copy" &&
-        CountNodes(document) > kMaxNodes) {
-      why = absl::StrCat("makes more than ", kMaxNodes, " values");
-    }
+    const std::string why = patcher_.Apply(step.patch[i], &document);
     if (why.empty()) continue;
     Fail(step.file, step.operation_lines[i],
          absl::StrCat("operation ", i + 1, " on ", step.target, " ", why));

@@ -27,6 +27,7 @@
 #include "common/yaml/documents.h"
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/render/v1/render.pb.h"
+#include "manager/render/json_patch.h"
 #include "manager/render/render_input.h"
 #include "nlohmann/json.hpp"
 
@@ -97,6 +98,7 @@ class OverlayMerge {
   std::vector<Step> steps_;
   size_t next_ = 0;
   std::vector<Pending> pending_;
+  JsonPatcher patcher_;
   std::vector<core::v1::Problem> problems_;
   std::vector<core::v1::Problem> warnings_;
 };

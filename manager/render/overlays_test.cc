@@ -243,7 +243,71 @@ TEST(Overlays, DoublingEndsSoon) {
   EXPECT_THAT(Problems(Input({{"a.yaml", kConfigMap},
                               {"overlays/one/a_patch.yaml", patch}},
                              {"one"})),
-              HasSubstr("makes more than 200000 values"));
+              HasSubstr("is too much"));
+}
+
+TEST(Overlays, CopiesOfALargeTextEndSoon) {
+  std::string copies;
+  std::string moves;
+  for (int i = 0; i < 100; ++i) {
+    absl::StrAppend(&copies, "- {op: copy, from: /t, path: /t", i, "}\n");
+    absl::StrAppend(&moves, "- {op: move, from: /t", i == 0 ? "" : "x",
+                    ", path: /tx}\n");
+  }
+  const std::string large = absl::StrCat("t: ", std::string(5 << 20, 't'));
+  for (const std::string& patch : {copies, moves}) {
+    EXPECT_THAT(Problems(Input({{"a.yaml", large},
+                                {"overlays/one/a_patch.yaml", patch}},
+                               {"one"})),
+                HasSubstr("7 on a.yaml (")) << patch.substr(0, 20);
+  }
+}
+
+TEST(Overlays, ThousandsOfOperationsOnALargeListEndSoon) {
+  std::string list = "l:\n";
+  for (int i = 0; i < 100'000; ++i) list += "- 1\n";
+  std::string patch;
+  for (int i = 0; i < 10'000; ++i) {
+    patch += "- {op: add, path: /l/0, value: 1}\n";
+  }
+  EXPECT_THAT(Problems(Input({{"a.yaml", list},
+                              {"overlays/one/a_patch.yaml", patch}},
+                             {"one"})),
+              HasSubstr("is too much"));
+}
+
+TEST(Overlays, NoOperationNestsADocumentWithoutEnd) {
+  std::string add;
+  std::string copy;
+  std::string path;
+  for (int i = 0; i < 120; ++i) {
+    path += "/a";
+    absl::StrAppend(&add, "- {op: add, path: ", path, ", value: {}}\n");
+    absl::StrAppend(&copy, "- {op: copy, from: /b, path: /c/b}\n",
+                    "- {op: copy, from: /c, path: /b/c}\n");
+  }
+  for (const std::string& patch : {add, copy}) {
+    EXPECT_THAT(Problems(Input({{"a.yaml", "b: {}\nc: {}\n"},
+                                {"overlays/one/a_patch.yaml", patch}},
+                               {"one"})),
+                HasSubstr("nest deeper than 100"));
+  }
+}
+
+TEST(Overlays, NothingLiesBelowAScalar) {
+  for (const char* operation :
+       {"{op: add, path: /kind/x, value: 1}", "{op: remove, path: /kind/x}",
+        "{op: copy, from: /data, path: /kind/x}",
+        "{op: move, from: /data, path: /kind/x}",
+        "{op: move, from: /data, path: /data/x}",
+        "{op: remove, path: ''}"}) {
+    EXPECT_THAT(Problems(Input({{"a.yaml", kConfigMap},
+                                {"overlays/one/a_patch.yaml",
+                                 absl::StrCat("- ", operation, "\n")}},
+                               {"one"})),
+                HasSubstr("cannot be done: its place is not there"))
+        << operation;
+  }
 }
 
 }  // namespace
