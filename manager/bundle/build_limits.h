@@ -23,6 +23,12 @@ struct BuildLimits {
   // each bundle that ships them.
   size_t max_entries = 2'000'000;
 
+  // Files and directories that are looked at to find the bundles, those of
+  // nested paths counted for each path.
+  size_t max_walked = 500'000;
+  // Characters compared to match paths and .fleetignore files.
+  uint64_t max_match_steps = 500'000'000;
+
   BundleSizeLimits bundle() const {
     return {max_bundle_files, max_bundle_bytes};
   }

@@ -2,6 +2,7 @@
 
 #include "manager/bundle/bundle_discovery.h"
 
+#include <cstdint>
 #include <set>
 #include <utility>
 
@@ -49,7 +50,11 @@ class Discovery {
  public:
   Discovery(FileTree& tree, const GitRepoSpec& spec, const BuildLimits& limits,
             ProblemSink& problems)
-      : tree_(tree), spec_(spec), limits_(limits), problems_(problems) {}
+      : tree_(tree),
+        spec_(spec),
+        limits_(limits),
+        problems_(problems),
+        match_steps_(limits.max_match_steps) {}
 
   DiscoveredBundles Find();
 
@@ -66,7 +71,8 @@ class Discovery {
                       const std::string& directory);
   // Takes the bundles at and below a root.
   void TakeBelow(const std::string& root);
-  // Everything below a directory, sorted by path; null after an error.
+  // Everything below a directory, sorted by path; null after an error, or with
+  // max_walked reached.
   const std::vector<TreeEntry>* Walk(const std::string& directory);
   void Take(const BundlePlace& place,
             std::shared_ptr<const DirectoryEntries> entries);
@@ -82,6 +88,10 @@ class Discovery {
   size_t entry_count_ = 0;
   // Directories that patterns have looked into.
   size_t listed_ = 0;
+  // Entries that were looked at to find the bundles.
+  size_t walked_ = 0;
+  // What patterns may still cost.
+  uint64_t match_steps_;
 };
 
 DiscoveredBundles Discovery::Find() {
@@ -89,7 +99,7 @@ DiscoveredBundles Discovery::Find() {
     TakeListed();
   } else {
     for (const std::string& root : Roots()) {
-      if (listed_ <= kMaxListed) TakeBelow(root);
+      if (listed_ <= kMaxListed && match_steps_ > 0) TakeBelow(root);
     }
   }
   CheckLimits();
@@ -97,13 +107,25 @@ DiscoveredBundles Discovery::Find() {
 }
 
 void Discovery::CheckLimits() {
-  if (found_.places.size() > limits_.max_bundles) {
+  if (walked_ > limits_.max_walked) {
+    problems_.Error(
+        "RESOURCE_EXHAUSTED", "", 0,
+        absl::StrCat("the GitRepo's paths have more than ", limits_.max_walked,
+                     " files and directories together, those that lie in "
+                     "several paths counted for each; split it by its paths"));
+    found_ = DiscoveredBundles();
+  } else if (match_steps_ == 0) {
+    problems_.Error("RESOURCE_EXHAUSTED", "", 0,
+                    "the patterns in spec.paths take too long to match; name "
+                    "the directories");
+    found_ = DiscoveredBundles();
+  } else if (found_.places.size() > limits_.max_bundles) {
     problems_.Error(
         "RESOURCE_EXHAUSTED", "", 0,
         absl::StrCat("there are ", found_.places.size(),
                      " bundles; a GitRepo has at most ", limits_.max_bundles,
                      ", so split it by its paths"));
-    found_.places.clear();
+    found_ = DiscoveredBundles();
   } else if (entry_count_ > limits_.max_entries) {
     problems_.Error(
         "RESOURCE_EXHAUSTED", "", 0,
@@ -111,7 +133,7 @@ void Discovery::CheckLimits() {
                      " files and directories together, those of "
                      "nested bundles included; split the GitRepo "
                      "by its paths"));
-    found_.places.clear();
+    found_ = DiscoveredBundles();
   }
 }
 
@@ -200,6 +222,7 @@ void Discovery::Expand(const std::string& directory, absl::string_view pattern,
     return;
   }
   // Links may make a small tree look like a large one.
+  if (walked_ > limits_.max_walked) return;  // CheckLimits() says so.
   if (++listed_ > kMaxListed) {
     if (listed_ == kMaxListed + 1) {
       problems_.Error(
@@ -214,9 +237,11 @@ void Discovery::Expand(const std::string& directory, absl::string_view pattern,
     problems_.Error(entries.status(), directory);
     return;
   }
+  walked_ += entries->size();
+  const Glob glob(part);
   for (const TreeEntry& entry : *entries) {
     if (entry.kind != TreeEntry::Kind::kDirectory || entry.name() == ".git" ||
-        !GlobMatches(part, entry.name())) {
+        !glob.Matches(entry.name(), match_steps_)) {
       continue;
     }
     if (rest.empty()) {
@@ -286,11 +311,13 @@ void Discovery::TakeBelow(const std::string& root) {
 }
 
 const std::vector<TreeEntry>* Discovery::Walk(const std::string& directory) {
+  if (walked_ > limits_.max_walked) return nullptr;  // CheckLimits() says so.
   absl::StatusOr<std::vector<TreeEntry>> walked = tree_.Walk(directory);
   if (!walked.ok()) {
     problems_.Error(walked.status(), directory);
     return nullptr;
   }
+  walked_ += walked->size();
   found_.walks.push_back(
       std::make_unique<const std::vector<TreeEntry>>(*std::move(walked)));
   return found_.walks.back().get();

@@ -12,15 +12,17 @@
 namespace flotilla::manager {
 
 absl::StatusOr<std::string> BundleFileReader::Read(const std::string& path) {
-  absl::StatusOr<std::string> bytes = tree_.Read(path, limits_.max_file_bytes);
-  if (!bytes.ok()) return bytes;
-  read_bytes_ += bytes->size();
-  if (read_bytes_ > limits_.max_read_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the GitRepo's bundles have more than ", limits_.max_read_bytes,
-        " bytes together; split it by its paths"));
+  // Over the limit nothing more is read.
+  if (read_bytes_ <= limits_.max_read_bytes) {
+    absl::StatusOr<std::string> bytes =
+        tree_.Read(path, limits_.max_file_bytes);
+    if (!bytes.ok()) return bytes;
+    read_bytes_ += bytes->size();
+    if (read_bytes_ <= limits_.max_read_bytes) return bytes;
   }
-  return bytes;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the GitRepo's bundles have more than ", limits_.max_read_bytes,
+      " bytes together; split it by its paths"));
 }
 
 bool BundleFileReader::AddFile(const TreeEntry& entry, const std::string& name,

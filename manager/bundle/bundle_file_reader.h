@@ -27,7 +27,9 @@ class BundleFileReader {
  public:
   // Both must outlive it.
   BundleFileReader(FileTree& tree, const BuildLimits& limits)
-      : tree_(tree), limits_(limits) {}
+      : tree_(tree),
+        limits_(limits),
+        match_steps_(limits.max_match_steps) {}
   BundleFileReader(const BundleFileReader&) = delete;
   BundleFileReader& operator=(const BundleFileReader&) = delete;
 
@@ -51,6 +53,8 @@ class BundleFileReader {
   bool IsCurrent(const BundleContent& content, const std::string& fingerprint);
 
   FileTree& tree() { return tree_; }
+  // What the rules of all bundles may still cost.
+  uint64_t& match_steps() { return match_steps_; }
 
  private:
   // Of a file or of a directory; empty when not known.
@@ -63,6 +67,7 @@ class BundleFileReader {
   // Of what bundles read outside their directories, by path.
   std::map<std::string, std::string> fingerprints_;
   uint64_t read_bytes_ = 0;
+  uint64_t match_steps_;
 };
 
 // Whether an entry is a file that can be read; else an error says what it is.

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -25,8 +26,6 @@ namespace {
 
 using storage::v1::HelmOptions;
 using storage::v1::Target;
-
-constexpr uint64_t kMaxIgnoreFile = 1 << 20;
 
 // What `valuesFiles` names: paths relative to the bundle, and base names.
 struct ValuesFileNames {
@@ -63,7 +62,8 @@ class Reading {
   // Whether the bundle ships no such file, because helm.valuesFiles names it.
   bool IsValuesFile(const ValuesFileNames& values, const std::string& path,
                     const TreeEntry& entry);
-  IgnoreRules ReadIgnoreRules();
+  // False after an error.
+  bool ReadIgnoreRules(IgnoreRules& rules);
 
   // Not owned.
   BundleFileReader& reader_;
@@ -144,7 +144,8 @@ void Reading::ReadFiles() {
   for (const Target& target : content_.yaml.customizations) {
     values.Add(target.options().helm());
   }
-  const IgnoreRules rules = ReadIgnoreRules();
+  IgnoreRules rules(reader_.match_steps());
+  if (!ReadIgnoreRules(rules)) return;
 
   const absl::StatusOr<std::string> options =
       NormalizeTreePath(content_.options_file);
@@ -157,8 +158,14 @@ void Reading::ReadFiles() {
     const bool is_directory = raw.kind == TreeEntry::Kind::kDirectory;
     if (IsHiddenPath(path)) continue;
     // Sorted by path: a directory comes before what is in it.
-    if (ignored_directories.count(std::string(TreeParent(path))) > 0 ||
-        rules.Ignores(path, is_directory)) {
+    absl::StatusOr<bool> ignored =
+        ignored_directories.count(std::string(TreeParent(path))) > 0;
+    if (!*ignored) ignored = rules.Ignores(path, is_directory);
+    if (!ignored.ok()) {
+      problems_.Error(ignored.status(), content_.directory);
+      break;
+    }
+    if (*ignored) {
       if (is_directory) ignored_directories.insert(path);
       continue;
     }
@@ -188,23 +195,23 @@ bool Reading::IsValuesFile(const ValuesFileNames& values,
   return true;
 }
 
-IgnoreRules Reading::ReadIgnoreRules() {
-  IgnoreRules rules;
+bool Reading::ReadIgnoreRules(IgnoreRules& rules) {
   for (const DirectoryEntry& entry : entries_) {
     if (TreeName(entry.path) != ".fleetignore" ||
         entry.entry->kind != TreeEntry::Kind::kFile ||
         IsHiddenPath(TreeParent(entry.path))) {
       continue;
     }
-    absl::StatusOr<std::string> text =
-        reader_.tree().Read(entry.entry->path, kMaxIgnoreFile);
-    if (!text.ok()) {
-      problems_.Error(text.status(), entry.entry->path);
-      continue;
+    const absl::StatusOr<std::string> text = reader_.Read(entry.entry->path);
+    const absl::Status added =
+        text.ok() ? rules.AddFile(TreeParent(entry.path), *text)
+                  : text.status();
+    if (!added.ok()) {
+      problems_.Error(added, entry.entry->path);
+      return false;
     }
-    rules.AddFile(TreeParent(entry.path), *text);
   }
-  return rules;
+  return true;
 }
 
 }  // namespace

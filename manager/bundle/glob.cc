@@ -3,8 +3,10 @@
 #include "manager/bundle/glob.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "manager/gitsync/tree_path.h"
@@ -12,7 +14,11 @@
 namespace flotilla::manager {
 namespace {
 
+// Of one bundle.
 constexpr size_t kMaxRules = 10000;
+constexpr size_t kMaxPatternBytes = 256 << 10;
+
+constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
 
 // Bytes of the character at the front of `text`, which is not empty.
 size_t CharacterSize(absl::string_view text) {
@@ -24,26 +30,6 @@ size_t CharacterSize(absl::string_view text) {
   return size;
 }
 
-// One element of a pattern.
-struct Element {
-  enum class Kind { kAnything, kOne, kText, kClass };
-  Kind kind = Kind::kText;
-  std::string text;  // One character.
-  bool negated = false;
-  std::vector<std::pair<std::string, std::string>> ranges;
-
-  bool Matches(absl::string_view character) const {
-    if (kind == Kind::kOne) return true;
-    if (kind == Kind::kText) return character == text;
-    // UTF-8 compares as its code points do.
-    const bool listed = std::any_of(
-        ranges.begin(), ranges.end(), [character](const auto& range) {
-          return range.first <= character && character <= range.second;
-        });
-    return listed != negated;
-  }
-};
-
 // Takes one character, with its backslash, of a pattern. False at its end.
 bool TakeCharacter(absl::string_view& pattern, std::string& out) {
   absl::ConsumePrefix(&pattern, "\\");
@@ -54,7 +40,22 @@ bool TakeCharacter(absl::string_view& pattern, std::string& out) {
   return true;
 }
 
-bool TakeClass(absl::string_view& pattern, Element& element) {
+}  // namespace
+
+bool Glob::Element::Matches(absl::string_view character) const {
+  if (kind == Kind::kOne) return true;
+  if (kind == Kind::kText) return character == text;
+  // UTF-8 compares as its code points do.
+  const bool listed = std::any_of(
+      ranges.begin(), ranges.end(), [character](const auto& range) {
+        return range.first <= character && character <= range.second;
+      });
+  return listed != negated;
+}
+
+Glob::Glob(absl::string_view pattern) : malformed_(!Compile(pattern)) {}
+
+bool Glob::TakeClass(absl::string_view& pattern, Element& element) {
   element.kind = Element::Kind::kClass;
   element.negated = absl::ConsumePrefix(&pattern, "^");
   while (element.ranges.empty() || !absl::ConsumePrefix(&pattern, "]")) {
@@ -73,7 +74,7 @@ bool TakeClass(absl::string_view& pattern, Element& element) {
   return true;
 }
 
-bool Compile(absl::string_view pattern, std::vector<Element>& elements) {
+bool Glob::Compile(absl::string_view pattern) {
   while (!pattern.empty()) {
     Element element;
     if (absl::ConsumePrefix(&pattern, "*")) {
@@ -85,55 +86,59 @@ bool Compile(absl::string_view pattern, std::vector<Element>& elements) {
     } else if (!TakeCharacter(pattern, element.text)) {
       return false;
     }
-    elements.push_back(std::move(element));
+    elements_.push_back(std::move(element));
   }
   return true;
 }
 
-}  // namespace
-
-bool GlobMatches(absl::string_view pattern, absl::string_view name) {
-  std::vector<Element> elements;
-  if (!Compile(pattern, elements)) return false;
-  std::vector<absl::string_view> characters;
-  while (!name.empty()) {
-    const size_t size = CharacterSize(name);
-    characters.push_back(name.substr(0, size));
-    name.remove_prefix(size);
-  }
+bool Glob::Matches(absl::string_view name, uint64_t& steps) const {
+  if (malformed_) return false;
   // Goes back to the last `*` only: never exponential.
   size_t e = 0;
-  size_t c = 0;
-  size_t star = elements.size();
+  size_t at = 0;
+  size_t star = elements_.size();
   size_t star_at = 0;
-  while (c < characters.size()) {
-    if (e < elements.size() &&
-        elements[e].kind == Element::Kind::kAnything) {
+  while (at < name.size()) {
+    const uint64_t cost =
+        1 + (e < elements_.size() ? elements_[e].ranges.size() : 0);
+    steps -= std::min(steps, cost);
+    if (steps == 0) return false;
+    const absl::string_view character =
+        name.substr(at, CharacterSize(name.substr(at)));
+    if (e < elements_.size() &&
+        elements_[e].kind == Element::Kind::kAnything) {
       star = e++;
-      star_at = c;
-    } else if (e < elements.size() && elements[e].Matches(characters[c])) {
+      star_at = at;
+    } else if (e < elements_.size() && elements_[e].Matches(character)) {
       ++e;
-      ++c;
-    } else if (star < elements.size()) {
+      at += character.size();
+    } else if (star < elements_.size()) {
       e = star + 1;
-      c = ++star_at;
+      star_at += CharacterSize(name.substr(star_at));
+      at = star_at;
     } else {
       return false;
     }
   }
-  while (e < elements.size() &&
-         elements[e].kind == Element::Kind::kAnything) {
+  while (e < elements_.size() &&
+         elements_[e].kind == Element::Kind::kAnything) {
     ++e;
   }
-  return e == elements.size();
+  return e == elements_.size();
+}
+
+bool GlobMatches(absl::string_view pattern, absl::string_view name) {
+  uint64_t steps = kNoLimit;
+  return Glob(pattern).Matches(name, steps);
 }
 
 bool HasGlobMeta(absl::string_view pattern) {
   return pattern.find_first_of("*?[\\") != absl::string_view::npos;
 }
 
-void IgnoreRules::AddFile(absl::string_view directory,
-                          absl::string_view text) {
+absl::Status IgnoreRules::AddFile(absl::string_view directory,
+                                  absl::string_view text) {
+  std::vector<Rule>& rules = rules_[std::string(directory)];
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     absl::ConsumeSuffix(&line, "\r");
     while (!line.empty() && (line.back() == ' ' || line.back() == '\t')) {
@@ -141,23 +146,40 @@ void IgnoreRules::AddFile(absl::string_view directory,
       line.remove_suffix(1);
     }
     if (line.empty() || line.front() == '#') continue;
-    if (rules_.size() >= kMaxRules) return;
-    Rule rule;
-    rule.directory = std::string(directory);
-    rule.directories_only = absl::ConsumeSuffix(&line, "/*");
-    rule.pattern = std::string(line);
-    rules_.push_back(std::move(rule));
+    pattern_bytes_ += line.size();
+    if (++rule_count_ > kMaxRules || pattern_bytes_ > kMaxPatternBytes) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "the .fleetignore files of a bundle have at most ", kMaxRules,
+          " rules and ", kMaxPatternBytes, " bytes of them together"));
+    }
+    const bool directories_only = absl::ConsumeSuffix(&line, "/*");
+    rules.push_back({Glob(line), directories_only});
   }
+  return absl::OkStatus();
 }
 
-bool IgnoreRules::Ignores(absl::string_view path, bool is_directory) const {
-  const absl::string_view directory = TreeParent(path);
+absl::StatusOr<bool> IgnoreRules::Ignores(absl::string_view path,
+                                          bool is_directory) const {
   const absl::string_view name = TreeName(path);
-  return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
-    if (rule.directories_only && !is_directory) return false;
-    return IsWithin(rule.directory, directory) &&
-           GlobMatches(rule.pattern, name);
-  });
+  absl::string_view directory = path;
+  while (!directory.empty()) {
+    directory = TreeParent(directory);
+    const auto here = rules_.find(directory);
+    if (here == rules_.end()) continue;
+    for (const Rule& rule : here->second) {
+      if (steps_ > 0) --steps_;
+      const bool matches = (is_directory || !rule.directories_only) &&
+                           rule.glob.Matches(name, steps_);
+      if (steps_ == 0) {
+        return absl::ResourceExhaustedError(
+            "the rules of the .fleetignore files take too long to match: have "
+            "fewer of them, or simpler ones, or split the GitRepo by its "
+            "paths");
+      }
+      if (matches) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace flotilla::manager

@@ -140,6 +140,59 @@ TEST(HostileTrees, NestedBundlesDoNotMultiplyWithoutEnd) {
   EXPECT_EQ(result.read_directories, 0);
 }
 
+TEST(HostileTrees, PathsThatShareFilesDoNotMultiplyThem) {
+  Files files;
+  Files links;
+  for (int i = 0; i < 100; ++i) {
+    files[absl::StrCat("shared/", i, ".txt")] = "x";
+    links[absl::StrCat("l", i)] = "shared";
+  }
+  MemoryTree tree(files, links);
+  BuildLimits limits;
+  limits.max_walked = 5000;
+
+  for (const char* pattern : {"*", "*/*"}) {
+    const BuildResult result =
+        BuildBundles(tree, GitRepo({pattern}), {}, limits);
+
+    ASSERT_THAT(result.errors, SizeIs(1)) << pattern;
+    EXPECT_THAT(result.errors[0].message(), HasSubstr("more than 5000"));
+  }
+}
+
+TEST(HostileTrees, IgnoreFilesCountAsReadAndEndSoon) {
+  Files files = {{"a/x.yaml", "x"}};
+  for (int i = 0; i < 100; ++i) {
+    files[absl::StrCat("a/d", i, "/.fleetignore")] =
+        "#" + std::string(10'000, 'c');
+  }
+  MemoryTree tree(files);
+  BuildLimits limits;
+  limits.max_read_bytes = 100'000;
+
+  const BuildResult result = BuildBundles(tree, GitRepo({"a"}), {}, limits);
+
+  ASSERT_THAT(result.errors, SizeIs(1));
+  EXPECT_THAT(result.errors[0].message(), HasSubstr("more than 100000 bytes"));
+}
+
+TEST(HostileTrees, MatchingEndsWithItsBudget) {
+  const Files files = {{"aaaaaaaa/x.yaml", "x"},
+                       {"b/.fleetignore", "*a*a*a*b\n"},
+                       {"b/aaaaaaaa.yaml", "x"}};
+  BuildLimits limits;
+  limits.max_match_steps = 10;
+  for (const char* path : {"*a*a*a*b", "b"}) {
+    MemoryTree tree(files);
+
+    const BuildResult result =
+        BuildBundles(tree, GitRepo({path}), {}, limits);
+
+    ASSERT_THAT(result.errors, SizeIs(1)) << path;
+    EXPECT_THAT(result.errors[0].message(), HasSubstr("too long to match"));
+  }
+}
+
 TEST(HostileTrees, DependenciesStayInTheRepository) {
   for (const char* repository :
        {"file:///etc", "file://../../etc", "file://../nothing"}) {

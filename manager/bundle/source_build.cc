@@ -194,6 +194,7 @@ void AttachDownloads(const FetchedCharts& fetched, const std::string& subject,
     const absl::Status attached =
         AttachCharts(bundle.needs, fetched, limits.bundle(), bundle.revision);
     if (!attached.ok()) {
+      if (build.errors.size() >= SourceBuild::kMaxProblems) break;
       Problem& problem =
           build.errors.emplace_back(ProblemOf(attached, subject));
       problem.set_file(bundle.needs.front().file);

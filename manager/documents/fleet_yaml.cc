@@ -85,7 +85,7 @@ FleetYaml ParseFleetYaml(absl::string_view text, absl::string_view file,
   result.errors = log.errors();
   result.warnings = log.warnings();
   for (const YamlDoubt& doubt : document->doubts) {
-    if (result.warnings.size() > ProblemLog::kMaxProblems) break;
+    if (result.warnings.size() >= ProblemLog::kMaxProblems) break;
     result.warnings.push_back(YamlWarning(doubt, file, subject));
   }
   return result;
