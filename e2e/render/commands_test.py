@@ -6,6 +6,7 @@ where it lies beside the checkout.
 
 import base64
 import json
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -42,15 +43,17 @@ spec: {selector: {matchLabels: {env: dev}}}
 """
 
 
-def run(*arguments, stdin=None):
+def run(*arguments, stdin=None, environment=None):
+    plain = {k: v for k, v in os.environ.items() if k != "COMMIT"}
     return subprocess.run(
         [binaries.find("tools/ctl/flotilla"), *map(str, arguments)],
         input=stdin, capture_output=True, text=True, timeout=120, check=False,
+        env={**plain, **(environment or {})},
     )
 
 
-def succeed(*arguments, stdin=None):
-    done = run(*arguments, stdin=stdin)
+def succeed(*arguments, stdin=None, environment=None):
+    done = run(*arguments, stdin=stdin, environment=environment)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     return done.stdout
@@ -283,6 +286,38 @@ class BundleTest(CommandsTest):
             {"one": ("all", "other"), "two": ("all", "other")},
             {name: (row["target"], row["options"]["namespace"])
              for name, row in rows.items()})
+
+    def test_an_empty_list_means_the_default_group(self):
+        empty = self.write("targets.yaml", {"targets": []})
+        groups = CLUSTERS.replace("name: devs", "name: default")
+        rows = self.targets(
+            document("Bundle", "app", spec={}), "--targets", empty,
+            clusters=groups)
+        self.assertEqual({"one": "default"},
+                         {name: row["target"] for name, row in rows.items()})
+        rows = self.targets(succeed("bundle", self.app, "--targets", empty),
+                            clusters=groups)
+        self.assertEqual(["one"], list(rows))
+
+    def test_the_commit_is_a_label(self):
+        def labels(*arguments, **environment):
+            return json.loads(succeed(
+                "bundle", self.app, "-o", "json", *arguments,
+                environment=environment))["metadata"].get("labels", {})
+
+        self.assertEqual({}, labels())
+        git("init", "-q", "-b", "main", cwd=self.folder)
+        git("add", "-A", cwd=self.folder)
+        git("commit", "-q", "-m", "one", cwd=self.folder)
+        commit = "fleet.cattle.io/commit"
+        self.assertEqual({commit: git("rev-parse", "HEAD", cwd=self.folder)},
+                         labels())
+        self.assertEqual({commit: "abc"}, labels(COMMIT="abc"))
+        self.assertEqual({commit: "def"},
+                         labels("--commit", "def", COMMIT="abc"))
+        done = run("bundle", self.app, "--commit", "no label")
+        self.assertEqual((1, ""), (done.returncode, done.stdout))
+        self.assertIn("--commit", done.stderr)
 
     def test_errors_print_nothing(self):
         (self.app / "fleet.yaml").write_text("dependsOn: [{}]\n")

@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<FileTree>> OpenLocalRevision(
       *git_object_id(object.get())));
 }
 
-absl::optional<int64_t> LocalCommitTime(const std::string& directory) {
+absl::optional<LocalCommit> FindLocalCommit(const std::string& directory) {
   if (!InitLibgit2().ok()) return absl::nullopt;
   git_repository* raw_repository = nullptr;
   if (git_repository_open_ext(&raw_repository, directory.c_str(), 0,
@@ -89,7 +89,8 @@ absl::optional<int64_t> LocalCommitTime(const std::string& directory) {
     return absl::nullopt;
   }
   const CommitPtr commit(raw_commit);
-  return std::max<int64_t>(0, git_commit_time(commit.get()));
+  return LocalCommit{HexOf(&id),
+                     std::max<int64_t>(0, git_commit_time(commit.get()))};
 }
 
 }  // namespace flotilla::manager

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Git repository that a directory lies in, for `flotilla diff` and
-// `flotilla render`. Nothing is fetched and nothing is run.
+// The Git repository that a directory lies in, for `flotilla bundle`,
+// `diff` and `render`. Nothing is fetched and nothing is run.
 
 #ifndef FLOTILLA_MANAGER_GITSYNC_LOCAL_REVISION_H_
 #define FLOTILLA_MANAGER_GITSYNC_LOCAL_REVISION_H_
@@ -23,9 +23,16 @@ namespace flotilla::manager {
 absl::StatusOr<std::unique_ptr<FileTree>> OpenLocalRevision(
     const std::string& directory, const std::string& revision);
 
-// Seconds since 1970 of the commit that is checked out; nothing when there is
-// no repository or no commit. Blocks on the disk.
-absl::optional<int64_t> LocalCommitTime(const std::string& directory);
+struct LocalCommit {
+  // 40 digits.
+  std::string id;
+  // Since 1970, never negative.
+  int64_t seconds = 0;
+};
+
+// What is checked out; nothing when there is no repository or no commit. Blocks
+// on the disk.
+absl::optional<LocalCommit> FindLocalCommit(const std::string& directory);
 
 }  // namespace flotilla::manager
 

@@ -64,14 +64,21 @@ TEST_F(LocalRevisionTest, ReadsADirectoryAsItWas) {
   }
 }
 
-TEST_F(LocalRevisionTest, KnowsTheTimeOfTheCommit) {
+TEST_F(LocalRevisionTest, KnowsTheCommitThatIsCheckedOut) {
   Git("commit -q --amend --no-edit", "GIT_COMMITTER_DATE='1700000000 +0200'");
-  EXPECT_EQ(LocalCommitTime(root_), 1700000000);
-  EXPECT_EQ(LocalCommitTime(root_ + "/app"), 1700000000);
-  EXPECT_EQ(LocalCommitTime("/"), absl::nullopt);
+  Git("rev-parse HEAD > head");
+  std::string head;
+  std::ifstream(root_ + "/head") >> head;
+  for (const std::string& directory : {root_, root_ + "/app"}) {
+    const absl::optional<LocalCommit> commit = FindLocalCommit(directory);
+    ASSERT_TRUE(commit.has_value()) << directory;
+    EXPECT_EQ(commit->id, head);
+    EXPECT_EQ(commit->seconds, 1700000000);
+  }
+  EXPECT_FALSE(FindLocalCommit("/").has_value());
   fs::remove_all(root_ + "/.git");
   Git("init -q -b main");
-  EXPECT_EQ(LocalCommitTime(root_), absl::nullopt);
+  EXPECT_FALSE(FindLocalCommit(root_).has_value());
 }
 
 TEST_F(LocalRevisionTest, SaysWhatIsMissing) {

@@ -2,6 +2,7 @@
 
 #include "tools/ctl/bundle_command.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -12,14 +13,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "common/status/status_macros.h"
 #include "common/yaml/documents.h"
+#include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/bundle/bundle_builder.h"
 #include "manager/bundle/bundle_revision.h"
 #include "manager/bundle/chart_needs.h"
+#include "manager/documents/deploy_fields.h"
 #include "manager/documents/document_json.h"
 #include "manager/gitsync/directory_tree.h"
+#include "manager/gitsync/local_revision.h"
 #include "nlohmann/json.hpp"
 #include "tools/ctl/local_stages.h"
 #include "tools/ctl/target_files.h"
@@ -29,6 +34,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+constexpr char kCommitLabel[] = "fleet.cattle.io/commit";
 
 absl::StatusOr<storage::v1::Document> MakeGitRepo(
     const BundleOptions& options, std::ostream& warnings) {
@@ -62,6 +69,34 @@ void TakeOwnTargets(storage::v1::BundleRevision& revision) {
   revision.clear_customizations();
 }
 
+// Those of `fleet apply`: it knows of no GitRepo, and tells the commit.
+void SetOwnLabels(const std::string& commit, storage::v1::Document& bundle) {
+  auto& labels = *bundle.mutable_labels();
+  labels.erase(std::remove_if(labels.begin(), labels.end(),
+                              [](const core::v1::LabelPair& label) {
+                                return label.key() == manager::kRepoNameLabel ||
+                                       label.key() == kCommitLabel;
+                              }),
+               labels.end());
+  if (commit.empty()) return;
+  core::v1::LabelPair& label = *labels.Add();
+  label.set_key(kCommitLabel);
+  label.set_value(commit);
+}
+
+absl::StatusOr<std::string> CommitOf(const BundleOptions& options) {
+  std::string commit = options.commit;
+  if (commit.empty()) {
+    absl::optional<manager::LocalCommit> found =
+        manager::FindLocalCommit(options.directory);
+    if (found.has_value()) commit = std::move(found->id);
+  }
+  const std::string problem = manager::LabelValueProblem(commit);
+  if (problem.empty()) return commit;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--commit (or COMMIT in the environment): ", problem));
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> MakeBundles(const BundleOptions& options,
@@ -70,6 +105,7 @@ absl::StatusOr<std::string> MakeBundles(const BundleOptions& options,
                    manager::DirectoryTree::Open(options.directory));
   ASSIGN_OR_RETURN(const storage::v1::Document git_repo,
                    MakeGitRepo(options, warnings));
+  ASSIGN_OR_RETURN(const std::string commit, CommitOf(options));
   manager::BuildResult built = manager::BuildBundles(*tree, git_repo);
   PrintWarnings(built.warnings, warnings);
   if (!built.errors.empty()) return ProblemsError(built.errors);
@@ -106,6 +142,7 @@ absl::StatusOr<std::string> MakeBundles(const BundleOptions& options,
     if (!restricted) TakeOwnTargets(revision);
     storage::v1::Document document =
         manager::BundleDocument(options.workspace, bundle.name, revision);
+    SetOwnLabels(commit, document);
     if (!restricted) {
       document.mutable_bundle()->clear_target_restrictions();
     }

@@ -28,6 +28,9 @@ struct BundleOptions {
   // Settings of a GitRepo that go into its bundles.
   std::string target_namespace;
   std::string service_account;
+  // Goes into a label of each. Empty: what is checked out where the directory
+  // lies, if anything is.
+  std::string commit;
   bool paused = false;
   bool keep_resources = false;
   // base64+gz for all files.

@@ -243,6 +243,9 @@ int Main(int argc, char** argv) {
                      "Namespace that everything is forced into");
   bundle->add_option("--service-account", flags.bundle.service_account,
                      "Account in the cluster that is used");
+  bundle->add_option("--commit", flags.bundle.commit,
+                     "Commit that their label tells; HEAD when not given")
+      ->envname("COMMIT");
   bundle->add_flag("--paused", flags.bundle.paused, "Release nothing yet");
   bundle->add_flag("--keep-resources", flags.bundle.keep_resources,
                    "Deleting leaves the objects running");

@@ -112,7 +112,9 @@ absl::StatusOr<Target> ReadTarget(const RenderOptions& options,
     subject.target.groups.push_back({group, {}});
   }
   subject.commit.mutable_time()->set_seconds(
-      manager::LocalCommitTime(options.directory).value_or(0));
+      manager::FindLocalCommit(options.directory)
+          .value_or(manager::LocalCommit())
+          .seconds);
   ASSIGN_OR_RETURN(target.facts, ReadFactsFile(options.facts_file));
   return target;
 }

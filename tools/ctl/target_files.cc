@@ -13,6 +13,7 @@
 #include "common/yaml/documents.h"
 #include "manager/documents/deploy_fields.h"
 #include "manager/documents/field_reader.h"
+#include "manager/targeting/target_resolver.h"
 #include "nlohmann/json.hpp"
 #include "tools/ctl/commands.h"
 #include "tools/ctl/local_stages.h"
@@ -80,6 +81,8 @@ absl::StatusOr<TargetsFile> ReadTargetsFile(const std::string& path,
   }
   PrintWarnings(log.warnings(), warnings);
   if (!log.ok()) return ProblemsError(log.errors());
+  // As a GitRepo whose list is empty.
+  if (out.targets.empty()) out.targets = manager::DefaultTargets();
   if (out.restrictions.empty()) out.restrictions = out.targets;
   return out;
 }
