@@ -139,6 +139,8 @@ INSTANTIATE_TEST_SUITE_P(
             "did you mean \"Ready\"?", 2},
         Row{"paused: 1\n", "must be true or false", 1},
         Row{"serviceAccount: A b\n", "not a valid name", 1},
+        Row{"targetCustomizations:\n- {name: a, serviceAccount: \"-\"}\n",
+            "not a valid name", 2},
         Row{"overrideTargets: {}\n", "must be a list", 1},
         Row{"rolloutStrategy:\n  maxUnavailable: abc\n",
             "neither a whole number nor a percentage", 2},

@@ -20,15 +20,6 @@ using storage::v1::DeployOptions;
 using storage::v1::DownstreamResource;
 using storage::v1::HelmOptions;
 
-// Non-empty `custom` wins; "-" resets.
-void MergeName(const std::string& custom, std::string& result) {
-  if (custom == "-") {
-    result.clear();
-  } else if (!custom.empty()) {
-    result = custom;
-  }
-}
-
 void MergeText(const std::string& custom, std::string& result) {
   if (!custom.empty()) result = custom;
 }
@@ -116,9 +107,9 @@ void MergeHelm(const HelmOptions& custom, HelmOptions& result) {
 DeployOptions MergeOptions(const DeployOptions& base,
                            const DeployOptions& custom) {
   DeployOptions result = base;
-  MergeName(custom.default_namespace(), *result.mutable_default_namespace());
-  MergeName(custom.namespace_(), *result.mutable_namespace_());
-  MergeName(custom.service_account(), *result.mutable_service_account());
+  MergeText(custom.default_namespace(), *result.mutable_default_namespace());
+  MergeText(custom.namespace_(), *result.mutable_namespace_());
+  MergeText(custom.service_account(), *result.mutable_service_account());
   if (custom.has_helm()) MergeHelm(custom.helm(), *result.mutable_helm());
   MergeText(custom.kustomize_dir(), *result.mutable_kustomize_dir());
   // The whole object is replaced where there is one.
