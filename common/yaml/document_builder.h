@@ -242,7 +242,7 @@ class DocumentBuilder : public YAML::EventHandler {
     if (tag == "?") return ResolvePlain(value);
     if (tag == "!") return {Scalar::Kind::kString, value};
     absl::string_view name = tag;
-    if (!absl::ConsumePrefix(&name, kTagPrefix)) ThrowTag(mark, tag);
+    if (!absl::ConsumePrefix(&name, kTagPrefix)) ThrowTag(mark);
     if (name == "str") return {Scalar::Kind::kString, value};
     if (name == "binary") {
       std::string decoded;
@@ -269,7 +269,7 @@ class DocumentBuilder : public YAML::EventHandler {
                              scalar.kind == Scalar::Kind::kInt));
     if (name == "timestamp") return {Scalar::Kind::kString, value};
     if (name != "null" && name != "bool" && name != "int" && name != "float") {
-      ThrowTag(mark, tag);
+      ThrowTag(mark);
     }
     if (!fits) {
       Throw(Invalid(Line(mark), Column(mark),
@@ -278,9 +278,11 @@ class DocumentBuilder : public YAML::EventHandler {
     return scalar;
   }
 
-  [[noreturn]] void ThrowTag(const YAML::Mark& mark, absl::string_view tag) {
+  // Plain text with an exclamation mark looks like one: it may be a secret.
+  [[noreturn]] void ThrowTag(const YAML::Mark& mark) {
     Throw(Invalid(Line(mark), Column(mark),
-                  absl::StrCat("the tag ", Shown(tag), " is not supported")));
+                  "its tag, the word that begins with `!`, is not supported; "
+                  "quote it if it is plain text"));
   }
 
   void Open(const YAML::Mark& mark, const std::string& tag,
@@ -295,7 +297,7 @@ class DocumentBuilder : public YAML::EventHandler {
         tag.empty() || tag == "?" || tag == "!" ||
         (absl::ConsumePrefix(&name, kTagPrefix) &&
          name == (is_map ? "map" : "seq"));
-    if (!known) ThrowTag(mark, tag);
+    if (!known) ThrowTag(mark);
     if (static_cast<int>(stack_.size()) >= limits_.max_depth) {
       ThrowTooDeep(mark);
     }

@@ -141,10 +141,12 @@ absl::StatusOr<storage::v1::DeployOptions> WithClusterValues(
     absl::StatusOr<YamlDocument> document =
         ParseYaml(values.contents(i), ValuesLimits());
     if (!document.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(what, " is not YAML: line ",
-                       YamlErrorLine(document.status()), ": ",
-                       YamlErrorText(document.status())));
+      // The words of the error quote keys, and plain text may look like one.
+      const bool secret = ref.kind() == core::v1::ValuesRef::KIND_SECRET;
+      return absl::InvalidArgumentError(absl::StrCat(
+          what, " is not YAML: line ", YamlErrorLine(document.status()),
+          secret ? "" : ": ",
+          secret ? "" : YamlErrorText(document.status())));
     }
     if (document->value.is_null()) continue;
     if (!document->value.is_object()) {

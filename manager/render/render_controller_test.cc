@@ -769,6 +769,21 @@ TEST_F(ClusterValuesTest, NeverShowsOneThatIsNoYaml) {
             "of values");
 }
 
+TEST_F(ClusterValuesTest, AreNotQuotedWhereASecretCannotBeRead) {
+  for (const char* text :
+       {"!canary-31337 x", "canary-31337: 1\ncanary-31337: 2\n"}) {
+    PutChart(core::v1::ValuesRef::KIND_SECRET, text);
+
+    if (controller_ == nullptr) Start();
+    loop_.RunUntilIdle();
+
+    ASSERT_EQ(Record("c1").problems_size(), 1) << text;
+    const std::string said = Record("c1").problems(0).message();
+    EXPECT_THAT(said, HasSubstr("is not YAML: line ")) << text;
+    EXPECT_THAT(said, ::testing::Not(HasSubstr("canary"))) << text;
+  }
+}
+
 TEST_F(ClusterValuesTest, MakeEveryObjectASecretWhereTheyComeFromOne) {
   AnswerWithPlainMap();
   PutChart(core::v1::ValuesRef::KIND_SECRET, "who: canary-31337");

@@ -2,12 +2,16 @@
 
 #include "manager/render/secret_texts.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 
 namespace flotilla::manager {
 namespace {
@@ -15,6 +19,8 @@ namespace {
 using nlohmann::json;
 
 constexpr char kRedacted[] = "<redacted>";
+// At the end of a text that was cut.
+constexpr char kCut[] = "…";
 
 // As a string is written within quotes.
 std::string Escaped(absl::string_view text) {
@@ -64,10 +70,26 @@ std::string SecretTexts::Redact(absl::string_view text) const {
     return "not shown: it may quote values of a Secret";
   }
   std::string shown(text);
+  if (absl::EndsWith(text, kCut)) RedactCut(&shown);
   for (auto it = texts_.rbegin(); it != texts_.rend(); ++it) {
     absl::StrReplaceAll({{it->second, kRedacted}}, &shown);
   }
   return shown;
+}
+
+void SecretTexts::RedactCut(std::string* text) const {
+  absl::string_view left = *text;
+  absl::ConsumeSuffix(&left, kCut);
+  size_t kept = left.size();
+  for (const auto& [size, form] : texts_) {
+    for (size_t part = std::min(size, left.size());
+         part >= kShortest && left.size() - part < kept; --part) {
+      if (!absl::StartsWith(form, left.substr(left.size() - part))) continue;
+      kept = left.size() - part;
+    }
+  }
+  if (kept == left.size()) return;
+  *text = absl::StrCat(left.substr(0, kept), kRedacted, kCut);
 }
 
 }  // namespace flotilla::manager

@@ -33,11 +33,13 @@ class SecretTexts {
   // Whether anything was added.
   bool any() const { return any_; }
 
-  // `text` with "<redacted>" in the place of each of them.
+  // `text` with "<redacted>" in the place of each of them, and of the beginning
+  // of one at which the text was cut ("...", as one character).
   std::string Redact(absl::string_view text) const;
 
  private:
   void AddText(absl::string_view text);
+  void RedactCut(std::string* text) const;
   void AddForm(std::string form);
 
   bool any_ = false;

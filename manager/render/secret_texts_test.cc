@@ -63,5 +63,21 @@ TEST(SecretTexts, SaysNothingWhereThereIsTooMuchToLookFor) {
             "not shown: it may quote values of a Secret");
 }
 
+TEST(SecretTexts, ThatAreCutAreTakenOutToo) {
+  SecretTexts texts;
+  texts.Add({"xyzcan", "canary-31337", "correct horse battery"});
+
+  EXPECT_EQ(texts.Redact("failed with canary-31…"), "failed with <redacted>…");
+  EXPECT_EQ(texts.Redact("failed with correct hor…"),
+            "failed with <redacted>…");
+  EXPECT_EQ(texts.Redact("failed with Y2FuYXJ5LT…"),
+            "failed with <redacted>…");
+  EXPECT_EQ(texts.Redact("canary-31337 and xyzcan…"),
+            "<redacted> and <redacted>…");
+  EXPECT_EQ(texts.Redact("canary-31337…"), "<redacted>…");
+  EXPECT_EQ(texts.Redact("a long text…"), "a long text…");
+  EXPECT_EQ(texts.Redact("it can"), "it can");
+}
+
 }  // namespace
 }  // namespace flotilla::manager
