@@ -2,6 +2,7 @@
 
 #include "manager/status/status_recorder.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/log/log.h"
@@ -42,11 +43,21 @@ StatusRecorder::StatusRecorder(Loop& loop, WorkerPool& pool, const Clock& clock,
                   }
                   if (record != nullptr &&
                       record->state() == storage::v1::Released::STATE_GONE) {
-                    next_->rows.forget.push_back(
-                        {pair->cluster_id, pair->bundle_id});
-                    Wake();
+                    Forget(pair->cluster_id, pair->bundle_id);
                   }
-                }) {
+                }),
+      identities_(
+          store, kClusterFamily,
+          [this](const std::string&,
+                 const storage::v1::ClusterIdentity* identity) {
+            if (identity != nullptr && identity->revoked()) {
+              ForgetCluster(identity->cluster_id());
+            }
+          },
+          nullptr,
+          [](const std::string& key) {
+            return ParseIdKey(kClusterFamily, key).ok();
+          }) {
   Load(nullptr);
 }
 
@@ -99,6 +110,26 @@ void StatusRecorder::TellRejection(const std::string& cluster_id,
                                    const std::string& bundle_id) {
   if (listener_.on_rejection != nullptr) {
     listener_.on_rejection(cluster_id, bundle_id);
+  }
+}
+
+void StatusRecorder::Forget(const std::string& cluster_id,
+                            const std::string& bundle_id) {
+  next_->rows.forget.push_back({cluster_id, bundle_id});
+  Wake();
+}
+
+void StatusRecorder::ForgetCluster(const std::string& cluster_id) {
+  const std::string prefix = ReleasedPrefix(cluster_id);
+  for (auto it = released_.map().lower_bound(prefix);
+       it != released_.map().end() && absl::StartsWith(it->first, prefix);
+       ++it) {
+    const auto pair = ParseClusterBundleKey(kReleasedFamily, it->first);
+    if (!pair.ok()) continue;
+    Forget(pair->cluster_id, pair->bundle_id);
+    if (rejections_.erase({pair->cluster_id, pair->bundle_id}) > 0) {
+      TellRejection(pair->cluster_id, pair->bundle_id);
+    }
   }
 }
 

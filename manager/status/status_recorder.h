@@ -94,6 +94,10 @@ class StatusRecorder : public ReportSink {
   void Tell(const StatusDatabase::Batch& rows);
   void TellRejection(const std::string& cluster_id,
                      const std::string& bundle_id);
+  // What is kept of a deployment's resources is of no use any more.
+  void Forget(const std::string& cluster_id, const std::string& bundle_id);
+  // The same of all deployments of a cluster that is revoked.
+  void ForgetCluster(const std::string& cluster_id);
   bool Released(const std::string& cluster_id,
                 const std::string& bundle_id) const;
   void Refuse(Done done, const std::string& bundle_id);
@@ -122,6 +126,7 @@ class StatusRecorder : public ReportSink {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   // Declared last: destroyed first.
   TypedMirror<storage::v1::Released> released_;
+  TypedMirror<storage::v1::ClusterIdentity> identities_;
 };
 
 }  // namespace flotilla::manager

@@ -137,6 +137,35 @@ TEST_F(StatusRecorderTest, ForgetsTheResourcesOfADeploymentThatIsGone) {
   EXPECT_EQ(database_->Resources({"c", "b"})->size(), 0u);
 }
 
+TEST_F(StatusRecorderTest, ForgetsTheResourcesOfAClusterThatIsRevoked) {
+  core::v1::ResourceStatus resource;
+  resource.set_bundle_id("b");
+  recorder_->OnResources("c", 7, {resource}, [](absl::Status) {});
+  loop_.RunUntilIdle();
+  storage::v1::ClusterIdentity identity;
+  FamilyWriter writer(store_, kClusterFamily);
+  const auto put = [&] {
+    writer.Txn({},
+               {Op::Put(ClusterIdentityKey(identity.cluster_id()),
+                        SerializeRecord(identity))},
+               [](absl::StatusOr<int64_t> done) { ASSERT_THAT(done, IsOk()); });
+    loop_.RunUntilIdle();
+  };
+
+  // Another one, and one that is there.
+  identity.set_cluster_id("c2");
+  identity.set_revoked(true);
+  put();
+  identity.set_cluster_id("c");
+  identity.set_revoked(false);
+  put();
+  EXPECT_EQ(database_->Resources({"c", "b"})->size(), 1u);
+  identity.set_revoked(true);
+  put();
+
+  EXPECT_EQ(database_->Resources({"c", "b"})->size(), 0u);
+}
+
 TEST_F(StatusRecorderTest, ARejectionStandsUntilANewerGeneration) {
   core::v1::Problem problem;
   problem.set_message("too large");
