@@ -15,6 +15,7 @@
 #include "common/status/status_macros.h"
 #include "common/yaml/documents.h"
 #include "manager/documents/field_reader.h"
+#include "manager/gitsync/shown_url.h"
 #include "nlohmann/json.hpp"
 
 namespace flotilla::manager {
@@ -29,19 +30,6 @@ constexpr size_t kMaxDependencies = 200;
 std::string Text(const json& object, const char* key) {
   const auto it = object.find(key);
   return it != object.end() && it->is_string() ? it->get<std::string>() : "";
-}
-
-// A URL without what stands before the '@' of its host, and without a query,
-// in which go-getter takes a key.
-std::string WithoutSecrets(absl::string_view url) {
-  url = url.substr(0, url.find('?'));
-  const size_t scheme = url.find("://");
-  if (scheme == absl::string_view::npos) return std::string(url);
-  const absl::string_view rest = url.substr(scheme + 3);
-  const size_t end = rest.find('/');
-  const size_t at = rest.substr(0, end).rfind('@');
-  if (at == absl::string_view::npos) return std::string(url);
-  return absl::StrCat(url.substr(0, scheme + 3), rest.substr(at + 1));
 }
 
 YamlLimits ChartYamlLimits() {
@@ -97,12 +85,12 @@ std::string DescribeChart(const ChartNeed& need) {
   }
   std::string text;
   if (need.chart.empty()) {
-    text = absl::StrCat("chart ", ShownText(WithoutSecrets(need.repo)));
+    text = absl::StrCat("chart ", ShownText(ShownUrl(need.repo)));
   } else {
-    text = absl::StrCat("chart \"", ShownText(WithoutSecrets(need.chart)),
+    text = absl::StrCat("chart \"", ShownText(ShownUrl(need.chart)),
                         "\"");
     if (!need.repo.empty()) {
-      absl::StrAppend(&text, " of ", ShownText(WithoutSecrets(need.repo)));
+      absl::StrAppend(&text, " of ", ShownText(ShownUrl(need.repo)));
     }
   }
   if (!need.version.empty()) {
