@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/labels/label_selector.h"
+#include "manager/gitsync/shown_url.h"
 #include "manager/store/records.h"
 
 namespace flotilla::manager {
@@ -40,17 +41,6 @@ void AddCondition(absl::string_view type, bool holds, absl::string_view reason,
   condition->set_status(holds ? "True" : "False");
   condition->set_reason(std::string(reason));
   condition->set_message(std::string(message));
-}
-
-// "https://user:secret@host/x" -> "https://host/x".
-std::string WithoutCredentials(const std::string& url) {
-  const size_t scheme = url.find("://");
-  if (scheme == std::string::npos) return url;
-  const size_t begin = scheme + 3;
-  const size_t end = url.find('/', begin);
-  const size_t at = url.rfind('@', end == std::string::npos ? url.size() : end);
-  if (at == std::string::npos || at < begin) return url;
-  return url.substr(0, begin) + url.substr(at + 1);
 }
 
 // Of each of two kinds, in the text of a deployment (spec.md 7.4): those that
@@ -398,7 +388,9 @@ void ReadModel::OnHead(const std::string& bundle_id,
     Touch({kBundle, place.name.first, place.name.second});
     Touch(place.source);
     moved = head == nullptr ||
-            !(place.source == SourceOf(head->workspace(), *head));
+            !(place.source == SourceOf(head->workspace(), *head)) ||
+            place.revision != head->revision() ||
+            place.removal != head->removal();
     head_places_.erase(known);
   }
   if (head != nullptr) {
@@ -406,6 +398,8 @@ void ReadModel::OnHead(const std::string& bundle_id,
     place.name = {head->workspace(), head->name()};
     place.source = SourceOf(head->workspace(), *head);
     place.has_problems = head->problems_size() > 0;
+    place.revision = head->revision();
+    place.removal = head->removal();
     heads_by_name_[place.name].insert(bundle_id);
     if (place.has_problems) problem_heads_[place.source].insert(bundle_id);
     Touch({kBundle, place.name.first, place.name.second});
@@ -565,6 +559,10 @@ DeploymentVerdict ReadModel::Judge(
   facts.online = online;
   facts.silent_for = silent_for;
   facts.has_facts = facts_.Find(FactsKey(cluster)) != nullptr;
+  const storage::v1::BundleHead* head = heads_.Find(BundleHeadKey(bundle));
+  facts.outdated = head != nullptr &&
+                   head->removal() == core::v1::DELETE_CAUSE_UNSPECIFIED &&
+                   head->revision() != desired.revision();
   DeploymentVerdict verdict = FoldDeployment(facts);
   const std::optional<core::v1::Problem> rejection =
       sources_.rejection(cluster, bundle);
@@ -831,7 +829,7 @@ admin::v1::GitRepo ReadModel::FoldGitRepo(const storage::v1::Document& document,
   const storage::v1::GitRepoSpec& spec = document.git_repo();
   out.set_workspace(document.workspace());
   out.set_name(document.name());
-  out.set_repo(WithoutCredentials(spec.repo()));
+  out.set_repo(ShownUrl(spec.repo()));
   out.set_ref(!spec.revision().empty() ? spec.revision()
               : !spec.branch().empty() ? spec.branch()
                                        : "master");
@@ -917,8 +915,8 @@ admin::v1::HelmOp ReadModel::FoldHelmOp(const storage::v1::Document& document,
       document.helm_op().bundle().options().helm();
   out.set_workspace(document.workspace());
   out.set_name(document.name());
-  out.set_repo(WithoutCredentials(helm.repo()));
-  out.set_chart(WithoutCredentials(helm.chart()));
+  out.set_repo(ShownUrl(helm.repo()));
+  out.set_chart(ShownUrl(helm.chart()));
   const storage::v1::ChartSource* chart =
       charts_.Find(ChartKey(document.workspace(), document.name()));
   if (chart != nullptr) out.set_version(chart->version());
@@ -942,6 +940,11 @@ admin::v1::HelmOp ReadModel::FoldHelmOp(const storage::v1::Document& document,
     // What runs is not what is asked for.
     out.set_state("Pending");
     out.set_message("the chart of the changed HelmOp has not been found yet");
+  } else if (const auto* build = BuildOf(subject);
+             build == nullptr ||
+             build->document_generation() < document.generation()) {
+    out.set_state("Pending");
+    out.set_message("the bundle of the chart is being built");
   } else if (tally.empty()) {
     out.set_state("NotReady");
     out.set_message(absl::StrCat("0 clusters match the targets",

@@ -174,6 +174,8 @@ class ReadModel {
   struct HeadPlace {
     Name name;
     StatusSubject source;
+    std::string revision;
+    core::v1::DeleteCause removal = core::v1::DELETE_CAUSE_UNSPECIFIED;
     bool has_problems = false;
   };
   // A cluster as its groups see it.

@@ -36,6 +36,11 @@ void StatusIndex::Listen(StatusSource::OnChange on_change) {
   on_change_ = std::move(on_change);
   statuses_.clear();
   touched_.clear();
+  if (on_change_ == nullptr) {
+    timer_->Disarm();
+    check_in_->Disarm();
+    return;
+  }
   ArmCheckIn();
   if (!ready()) return;
   for (StatusSubject& subject : model_.Subjects()) {
@@ -57,9 +62,9 @@ void StatusIndex::CheckIn() {
 
 json StatusIndex::StatusOf(const StatusSubject& subject) const {
   if (!ready()) return json();
-  if (on_change_ == nullptr) return Compute(subject);
   const auto found = statuses_.find(subject);
-  return found == statuses_.end() ? json() : json::parse(found->second);
+  return found == statuses_.end() ? Compute(subject)
+                                  : json::parse(found->second);
 }
 
 StatusParts StatusIndex::PartsOf(const DeploymentTally& tally) const {

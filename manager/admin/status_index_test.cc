@@ -170,6 +170,52 @@ TEST_F(StatusIndexTest, AnAgentThatIsThereIsSeenAgainEachQuarterOfAnHour) {
   EXPECT_THAT(Told(), ElementsAre("Cluster far/dev"));
 }
 
+TEST_F(StatusIndexTest, WhatIsNotFoldedYetIsComputedWhenItIsAsked) {
+  Deploy(core::v1::PHASE_HEALTHY);
+  const StatusSubject web = {"GitRepo", "w", "web"};
+
+  index_->Listen([](const StatusSubject&) {});
+
+  EXPECT_TRUE(index_->ready());
+  const nlohmann::json early = index_->StatusOf(web);
+  EXPECT_FALSE(early.is_null());
+  loop_.RunUntilIdle();
+  EXPECT_EQ(index_->StatusOf(web), early);
+  EXPECT_TRUE(index_->StatusOf({"GitRepo", "w", "other"}).is_null());
+}
+
+TEST_F(StatusIndexTest, ANewRevisionIsNotReadyBeforeItIsAssigned) {
+  Deploy(core::v1::PHASE_HEALTHY);
+  const auto ready = [this] {
+    return index_->StatusOf({"GitRepo", "w", "web"})["summary"].value("ready",
+                                                                      0);
+  };
+  ASSERT_EQ(ready(), 1);
+
+  storage::v1::BundleHead head;
+  head.set_bundle_id("b");
+  head.set_workspace("w");
+  head.set_name("web");
+  head.set_git_repo("web");
+  head.set_revision("new");
+  Put(kBundleFamily, BundleHeadKey("b"), head);
+
+  EXPECT_EQ(ready(), 0);
+}
+
+TEST_F(StatusIndexTest, NobodyIsToldAfterTheListenerHasLeft) {
+  Deploy(core::v1::PHASE_HEALTHY);
+  Listen();
+  Told();
+  Deploy(core::v1::PHASE_DEGRADED);
+
+  index_->Listen(nullptr);
+  loop_.Advance(kCheckIn + StatusIndex::kDelay);
+
+  EXPECT_THAT(Told(), IsEmpty());
+  EXPECT_FALSE(index_->StatusOf({"GitRepo", "w", "web"}).is_null());
+}
+
 TEST_F(StatusIndexTest, NothingIsSaidBeforeResourcesAreKnown) {
   StatusIndex index(loop_, clock_, *model_);
   int told = 0;

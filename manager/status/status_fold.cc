@@ -166,7 +166,8 @@ DeploymentVerdict FoldDeployment(const DeploymentFacts& facts) {
       facts.released->state() == (removing ? Released::STATE_DELETING
                                            : Released::STATE_ACTIVE);
   const bool spoken =
-      released_now && facts.observed != nullptr &&
+      released_now && (removing || !facts.outdated) &&
+      facts.observed != nullptr &&
       facts.observed->state().generation() == facts.released->generation();
   verdict.counts = KnownCounts(facts, spoken);
   if (render_failed) {
@@ -205,8 +206,14 @@ DeploymentVerdict FoldDeployment(const DeploymentFacts& facts) {
     }
     return verdict;
   }
+  if (facts.outdated && !desired.paused()) {
+    // As spec.md 7.1 has it, at once.
+    verdict.state = FoldedState::kWaitApplied;
+    verdict.message = "the bundle's new revision is not assigned to it yet";
+    return verdict;
+  }
   if (rendered && desired.paused() &&
-      (!released_now || facts.released->manifest_digest() !=
+      (facts.outdated || !released_now || facts.released->manifest_digest() !=
                             facts.rendered->manifest_digest())) {
     verdict.state = FoldedState::kOutOfSync;
     verdict.message = "paused: what is newer is held back";

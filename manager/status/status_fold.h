@@ -59,6 +59,8 @@ struct DeploymentFacts {
   std::optional<absl::Duration> silent_for;
   // The cluster has said which kinds it serves.
   bool has_facts = false;
+  // Its bundle has a revision that `desired` does not know yet.
+  bool outdated = false;
 };
 
 struct DeploymentVerdict {

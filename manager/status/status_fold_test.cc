@@ -62,6 +62,16 @@ TEST_F(StatusFoldTest, HealthyOfAnOlderGenerationIsNotReady) {
   EXPECT_EQ(FoldDeployment(facts_).state, FoldedState::kWaitApplied);
 }
 
+TEST_F(StatusFoldTest, AnOlderRevisionThanItsBundleHasIsNotReady) {
+  facts_.outdated = true;
+  const DeploymentVerdict verdict = FoldDeployment(facts_);
+  EXPECT_EQ(verdict.state, FoldedState::kWaitApplied);
+  EXPECT_EQ(verdict.counts.ready(), 0u);
+
+  desired_.set_paused(true);
+  EXPECT_EQ(FoldDeployment(facts_).state, FoldedState::kOutOfSync);
+}
+
 TEST_F(StatusFoldTest, EveryPhaseHasItsState) {
   const struct {
     core::v1::Phase phase;
