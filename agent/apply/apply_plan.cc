@@ -258,7 +258,10 @@ ApplyPlan PlanApply(
     }
     waves[ApplyRank(key.group(), key.kind())].push_back(i);
   }
-  for (auto& [rank, wave] : waves) plan.waves.push_back(std::move(wave));
+  for (auto& [rank, wave] : waves) {
+    plan.waves.push_back(std::move(wave));
+    if (rank <= kCrdRank) plan.waves_before_hooks = plan.waves.size();
+  }
   PlanPrunes(request, wanted, inventory, claims, &plan);
   return plan;
 }

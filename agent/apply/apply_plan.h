@@ -13,6 +13,7 @@
 #ifndef FLOTILLA_AGENT_APPLY_APPLY_PLAN_H_
 #define FLOTILLA_AGENT_APPLY_APPLY_PLAN_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -85,6 +86,9 @@ struct PlannedPrune {
 struct ApplyPlan {
   // Indices into Manifest.entries, wave after wave.
   std::vector<std::vector<int>> waves;
+  // So many of them go before the hooks that run before an apply: they need
+  // namespaces, and Helm installs CRDs before.
+  size_t waves_before_hooks = 0;
   // Entries that are already as they should be.
   std::vector<int> in_sync;
   // Entries that another bundle has, with that bundle's id.

@@ -87,6 +87,7 @@ AssignVerdict JudgeUpsert(const StoredAssignment* held, size_t bundles,
     record.set_order(held->order());
     record.set_active_digest(held->active_digest());
     record.set_active_generation(held->active_generation());
+    *record.mutable_hooks() = held->hooks();
   }
   record.set_bundle_id(upsert.bundle_id());
   record.set_generation(upsert.generation());

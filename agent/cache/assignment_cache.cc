@@ -261,6 +261,21 @@ void AssignmentCache::SetActive(absl::string_view bundle_id,
       std::move(done));
 }
 
+void AssignmentCache::SetHooks(absl::string_view bundle_id,
+                               agentstate::v1::HookProgress progress,
+                               Done done) {
+  Enqueue(
+      [this, id = std::string(bundle_id),
+       progress = std::move(progress)](Batch& batch) {
+        const StoredAssignment* held = FindIn(batch, id);
+        if (held == nullptr) return;
+        StoredAssignment record = *held;
+        *record.mutable_hooks() = progress;
+        batch.assignments[id] = std::move(record);
+      },
+      std::move(done));
+}
+
 void AssignmentCache::MarkDeleted(absl::string_view bundle_id,
                                   uint64_t generation, Done done) {
   Enqueue(
@@ -274,6 +289,7 @@ void AssignmentCache::MarkDeleted(absl::string_view bundle_id,
         record.set_deleted(true);
         record.clear_active_digest();
         record.clear_active_generation();
+        record.clear_hooks();
         batch.assignments[id] = std::move(record);
       },
       std::move(done));

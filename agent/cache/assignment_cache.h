@@ -72,6 +72,9 @@ class AssignmentCache {
   void SetSession(std::string store_id, uint64_t epoch);
   // All bytes of `generation` are here. Nothing when a newer one is held.
   void SetActive(absl::string_view bundle_id, uint64_t generation, Done done);
+  // How far a bundle's hooks are. Nothing when it is not held.
+  void SetHooks(absl::string_view bundle_id,
+                agentstate::v1::HookProgress progress, Done done);
   // The tombstone is done. Nothing when a newer assignment is held.
   void MarkDeleted(absl::string_view bundle_id, uint64_t generation, Done done);
   // The manager knows that it is done: forget it.

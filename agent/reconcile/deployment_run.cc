@@ -14,6 +14,7 @@
 namespace flotilla::agent {
 namespace {
 
+using core::v1::Hook;
 using core::v1::ManifestEntry;
 using core::v1::ResourceKey;
 
@@ -21,11 +22,12 @@ using core::v1::ResourceKey;
 
 DeploymentRun::DeploymentRun(const RunTools& tools,
                              std::weak_ptr<Deployment> deployment,
-                             ApplyPlan plan, bool may_prune,
+                             ApplyPlan plan, bool may_prune, bool deletes,
                              absl::AnyInvocable<void(RunResult)> done)
     : tools_(tools),
       deployment_(std::move(deployment)),
       may_prune_(may_prune),
+      deletes_(deletes),
       done_(std::move(done)),
       plan_(std::move(plan)) {}
 
@@ -33,6 +35,7 @@ void DeploymentRun::Start() {
   timer_ = tools_.loop.CreateTimer([this] { AwaitCrds(); });
   const std::shared_ptr<Deployment> deployment = deployment_.lock();
   if (deployment == nullptr) return;
+  ReadProgress(*deployment);
   std::vector<const ManifestEntry*> wanted;
   for (const std::vector<int>& wave : plan_.waves) {
     for (const int index : wave) {
@@ -80,11 +83,38 @@ void DeploymentRun::Start() {
       });
 }
 
+void DeploymentRun::ReadProgress(const Deployment& deployment) {
+  const auto* record = tools_.cache.Find(deployment.bundle_id);
+  if (record == nullptr || deployment.running == nullptr ||
+      deployment.running->hooks().empty()) {
+    return;
+  }
+  const auto entries =
+      tools_.cache.inventory().OfBundle(deployment.bundle_id);
+  const bool has_objects =
+      std::any_of(entries.begin(), entries.end(),
+                  [](const auto* entry) { return !entry->uid().empty(); });
+  progress_ = ProgressOf(record->hooks(), *deployment.running, has_objects);
+  // Before the first object of the release is there, or a restart would take
+  // the install for an upgrade.
+  if (progress_.release() != record->hooks().release()) {
+    tools_.cache.SetHooks(deployment.bundle_id, progress_,
+                          [](absl::Status) {});
+  }
+}
+
 void DeploymentRun::NextWave() {
   const std::shared_ptr<Deployment> deployment = deployment_.lock();
   if (deployment == nullptr) return;
   if (result_.end == RunEnd::kBlocked) {
     End();
+    return;
+  }
+  if (!hooks_before_ran_ && !deletes_ && wave_ >= plan_.waves_before_hooks) {
+    hooks_before_ran_ = true;
+    RunHooks(progress_.upgrade() ? Hook::EVENT_PRE_UPGRADE
+                                 : Hook::EVENT_PRE_INSTALL,
+             &DeploymentRun::NextWave);
     return;
   }
   if (wave_ == plan_.waves.size()) {
@@ -176,12 +206,40 @@ void DeploymentRun::AwaitCrds() {
       });
 }
 
-void DeploymentRun::StartPrunes() {
-  if (plan_.prunes.empty() || result_.end != RunEnd::kClean) {
+void DeploymentRun::RunHooks(HookEvent event, void (DeploymentRun::*then)()) {
+  const std::shared_ptr<Deployment> deployment = deployment_.lock();
+  if (deployment == nullptr) return;
+  if (deployment->running == nullptr ||
+      HooksOf(*deployment->running, event).empty() ||
+      HookEventIsOver(progress_, event)) {
+    (this->*then)();
+    return;
+  }
+  if (result_.end != RunEnd::kClean) {
     End();
     return;
   }
-  if (!may_prune_) {
+  hooks_ = std::make_shared<HookRun>(
+      tools_, deployment_, event, progress_,
+      [this, then](RunResult result) {
+        result_ = std::move(result);
+        if (const auto still = deployment_.lock()) still->trouble.clear();
+        if (result_.end != RunEnd::kClean) {
+          End();
+          return;
+        }
+        progress_ = hooks_->progress();
+        (this->*then)();
+      });
+  hooks_->Start();
+}
+
+void DeploymentRun::StartPrunes() {
+  if (result_.end != RunEnd::kClean) {
+    End();
+    return;
+  }
+  if (!plan_.prunes.empty() && !may_prune_) {
     result_.Note(
         RunEnd::kWaiting,
         "objects are deleted once the manifests of all bundles are here, so "
@@ -189,11 +247,55 @@ void DeploymentRun::StartPrunes() {
     End();
     return;
   }
+  if (deletes_) {
+    RunHooks(Hook::EVENT_PRE_DELETE, &DeploymentRun::PruneNow);
+  } else {
+    PruneNow();
+  }
+}
+
+void DeploymentRun::PruneNow() {
+  std::vector<std::vector<PlannedPrune>> groups = std::move(plan_.prunes);
+  plan_.prunes.clear();
+  // The namespace of the release goes after the hooks that run in it.
+  if (deletes_ && !groups.empty() && groups.back().front().unmarked) {
+    plan_.prunes.push_back(std::move(groups.back()));
+    groups.pop_back();
+  }
+  Prune(std::move(groups), &DeploymentRun::AfterPrunes);
+}
+
+void DeploymentRun::AfterPrunes() {
+  if (deletes_) {
+    RunHooks(Hook::EVENT_POST_DELETE, &DeploymentRun::PruneLast);
+    return;
+  }
+  RunHooks(progress_.upgrade() ? Hook::EVENT_POST_UPGRADE
+                               : Hook::EVENT_POST_INSTALL,
+           &DeploymentRun::End);
+}
+
+void DeploymentRun::PruneLast() {
+  Prune(std::move(plan_.prunes), &DeploymentRun::End);
+}
+
+void DeploymentRun::Prune(std::vector<std::vector<PlannedPrune>> groups,
+                          void (DeploymentRun::*then)()) {
+  if (groups.empty()) {
+    (this->*then)();
+    return;
+  }
   prunes_ = std::make_shared<PruneRun>(
-      tools_, deployment_, std::move(plan_.prunes),
-      [this](RunResult result) {
+      tools_, deployment_, std::move(groups), [this, then](RunResult result) {
         result_ = std::move(result);
-        End();
+        if (result_.end != RunEnd::kClean) {
+          End();
+        } else {
+          // The one that is over still stands on the stack.
+          tools_.loop.Post([weak = weak_from_this(), then] {
+            if (auto self = weak.lock()) (self.get()->*then)();
+          });
+        }
       });
   prunes_->Start();
 }

@@ -476,6 +476,7 @@ void Reconciler::StartRun(const Ptr& deployment) {
   const uint64_t number = ++deployment->run_number;
   deployment->run = std::make_shared<DeploymentRun>(
       tools_, deployment, std::move(plan), may_prune,
+      /*deletes=*/tombstone && !request.keep_resources,
       [this, alive = alive_, weak = std::weak_ptr<Deployment>(deployment),
        number](RunResult result) {
         // The run still stands on the stack.

@@ -25,20 +25,30 @@ constexpr uint64_t kMaxObject = 3 << 19;  // 1.5 MiB, what etcd takes.
 constexpr uint64_t kMaxBundle = 64 << 20;
 constexpr size_t kStoreAtOnce = 4 << 20;
 
+// Those that are kept in line, and hooks.
+std::vector<const ManifestEntry*> EntriesOf(const Manifest& manifest) {
+  std::vector<const ManifestEntry*> all;
+  for (const ManifestEntry& entry : manifest.entries()) all.push_back(&entry);
+  for (const ManifestEntry& hook : manifest.hooks()) all.push_back(&hook);
+  return all;
+}
+
 absl::StatusOr<std::shared_ptr<const Manifest>> ReadManifest(
     const std::string& bytes) {
   auto manifest = std::make_shared<Manifest>();
   if (!manifest->ParseFromString(bytes)) {
     return absl::DataLossError("the manifest cannot be read");
   }
-  if (manifest->entries_size() > kMaxEntries) {
+  const int count = manifest->entries_size() + manifest->hooks_size();
+  if (count > kMaxEntries) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the bundle has ", manifest->entries_size(),
+        absl::StrCat("the bundle has ", count,
                      " objects; the limit is ", kMaxEntries,
                      ": split it into several"));
   }
   uint64_t all = 0;
-  for (const ManifestEntry& entry : manifest->entries()) {
+  for (const ManifestEntry* listed : EntriesOf(*manifest)) {
+    const ManifestEntry& entry = *listed;
     all += entry.raw_size();
     if (entry.key().kind().empty() || entry.key().name().empty() ||
         entry.blob_digest().size() != 32 || entry.raw_size() > kMaxObject ||
@@ -146,7 +156,8 @@ void Reconciler::FetchBlobs(const Ptr& deployment) {
   fetch->outstanding = 1;  // This loop.
   ++fetching_;
   absl::flat_hash_set<std::string> seen;
-  for (const ManifestEntry& entry : deployment->manifest->entries()) {
+  for (const ManifestEntry* listed : EntriesOf(*deployment->manifest)) {
+    const ManifestEntry& entry = *listed;
     if (!seen.insert(entry.blob_digest()).second ||
         parts_.blobs.Contains(entry.blob_digest())) {
       continue;
@@ -167,8 +178,8 @@ void Reconciler::FetchLost(const Ptr& deployment) {
       deployment->running != deployment->manifest) {
     return;
   }
-  for (const ManifestEntry& entry : deployment->running->entries()) {
-    if (!parts_.blobs.Contains(entry.blob_digest())) {
+  for (const ManifestEntry* entry : EntriesOf(*deployment->running)) {
+    if (!parts_.blobs.Contains(entry->blob_digest())) {
       FetchBlobs(deployment);
       return;
     }
@@ -273,8 +284,8 @@ void Reconciler::Sweep() {
   std::vector<std::string> keep;
   const auto keep_all = [&](const std::shared_ptr<const Manifest>& manifest) {
     if (manifest == nullptr) return;
-    for (const ManifestEntry& entry : manifest->entries()) {
-      keep.push_back(entry.blob_digest());
+    for (const ManifestEntry* entry : EntriesOf(*manifest)) {
+      keep.push_back(entry->blob_digest());
     }
   };
   for (const auto& [bundle_id, deployment] : deployments_) {

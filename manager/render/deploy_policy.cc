@@ -36,6 +36,11 @@ core::v1::DeployPolicy MakeDeployPolicy(const RenderInput& input) {
   *policy.mutable_compare_patches() = options.compare_patches();
   policy.set_delete_namespace(options.delete_namespace());
   policy.set_force(options.helm().force() || options.correct_drift_force());
+  policy.set_atomic(options.helm().atomic());
+  if (options.helm().timeout_seconds() > 0) {
+    policy.mutable_wait()->set_seconds(options.helm().timeout_seconds());
+  }
+  policy.set_wait_for_jobs(options.helm().wait_for_jobs());
   policy.set_release_namespace(ReleaseNamespace(options));
   *policy.mutable_namespace_labels() = options.namespace_labels();
   *policy.mutable_namespace_annotations() = options.namespace_annotations();

@@ -224,6 +224,104 @@ TEST(ManifestBuilder, DropsTestHooksOfRawYaml) {
       ElementsAre("/ConfigMap default/a"));
 }
 
+// Of each hook: name, events, weight, when it is deleted.
+std::string Hooks(const BuiltManifest& built) {
+  std::vector<std::string> out;
+  for (const core::v1::ManifestEntry& entry : built.manifest.hooks()) {
+    std::string text = absl::StrCat(entry.key().kind(), " ",
+                                    entry.key().name());
+    for (const int event : entry.hook().events()) {
+      absl::StrAppend(&text, " ", core::v1::Hook::Event_Name(event).substr(6));
+    }
+    absl::StrAppend(&text, " ", entry.hook().weight(),
+                    entry.hook().delete_before() ? " before" : "",
+                    entry.hook().delete_succeeded() ? " succeeded" : "",
+                    entry.hook().delete_failed() ? " failed" : "");
+    out.push_back(text);
+  }
+  return absl::StrJoin(out, "\n");
+}
+
+std::string HookYaml(const std::string& kind, const std::string& name,
+                     const std::string& annotations) {
+  return absl::StrCat("---\napiVersion: v1\nkind: ", kind,
+                      "\nmetadata: {name: ", name, ", annotations: {",
+                      annotations, "}}\n");
+}
+
+TEST(ManifestBuilder, KeepsHooksApartInTheOrderOfHelm) {
+  const BuiltManifest built = Build(Input(
+      {{"a.yaml",
+        absl::StrCat(
+            ConfigMap("a"),
+            HookYaml("Pod", "z", "helm.sh/hook: pre-install"),
+            HookYaml("Pod", "m", "helm.sh/hook: ' Post-Upgrade,pre-install'"),
+            HookYaml("ConfigMap", "m",
+                     "helm.sh/hook: 'post-install,test', "
+                     "helm.sh/hook-delete-policy: "
+                     "'hook-succeeded, Hook-Failed'"),
+            HookYaml("Pod", "late",
+                     "helm.sh/hook: pre-delete, helm.sh/hook-weight: '5'"),
+            HookYaml("Pod", "early",
+                     "helm.sh/hook: post-delete, helm.sh/hook-weight: '-5', "
+                     "helm.sh/hook-delete-policy: before-hook-creation"),
+            HookYaml("Pod", "odd",
+                     "helm.sh/hook: pre-upgrade, helm.sh/hook-weight: x"))}}));
+
+  EXPECT_THAT(built.problems, IsEmpty());
+  EXPECT_THAT(built.warnings, IsEmpty());
+  EXPECT_THAT(Entries(built), ElementsAre("/ConfigMap default/a"));
+  EXPECT_EQ(Hooks(built),
+            "Pod early POST_DELETE -5 before\n"
+            "ConfigMap m POST_INSTALL 0 succeeded failed\n"
+            "Pod m PRE_INSTALL POST_UPGRADE 0 before\n"
+            "Pod odd PRE_UPGRADE 0 before\n"
+            "Pod z PRE_INSTALL 0 before\n"
+            "Pod late PRE_DELETE 5 before");
+  const core::v1::ManifestEntry& pod = built.manifest.hooks(0);
+  EXPECT_EQ(pod.key().namespace_(), "default");
+  EXPECT_EQ(built.blobs.size(), 7);
+}
+
+TEST(ManifestBuilder, LeavesOutHooksThatNeverRun) {
+  const BuiltManifest built = Build(Input(
+      {{"a.yaml",
+        absl::StrCat(ConfigMap("a"),
+                     HookYaml("Pod", "rollback",
+                              "helm.sh/hook: 'pre-rollback,post-rollback'"),
+                     HookYaml("Pod", "crd", "helm.sh/hook: crd-install"),
+                     HookYaml("Pod", "unknown",
+                              "helm.sh/hook: 'pre-install,test-failure'"),
+                     HookYaml("Pod", "p",
+                              "helm.sh/hook: pre-install, "
+                              "helm.sh/hook-delete-policy: never"))}}));
+
+  EXPECT_EQ(Hooks(built), "Pod p PRE_INSTALL 0");
+  const std::string warnings = Text(built.warnings);
+  EXPECT_THAT(warnings, HasSubstr("helm.sh/hook: crd-install, which Helm does "
+                                  "not know: it is left out"));
+  EXPECT_THAT(warnings, HasSubstr("pre-install,test-failure"));
+  EXPECT_THAT(warnings, HasSubstr("hook-delete-policy names \"never\""));
+  EXPECT_EQ(built.warnings.size(), 3);
+}
+
+TEST(ManifestBuilder, ReadsWhatAnObjectDependsOn) {
+  const BuiltManifest built = Build(Input(
+      {{"a.yaml",
+        HookYaml("Pod", "p",
+                 "config.kubernetes.io/depends-on: "
+                 "'apps/namespaces/web/Deployment/db, /Namespace/web', "
+                 "flotilla.dev/depends-on: /namespaces/web/Secret/s")}}));
+
+  std::vector<std::string> keys;
+  for (const auto& key : built.manifest.entries(0).depends_on()) {
+    keys.push_back(absl::StrCat(key.group(), "|", key.namespace_(), "|",
+                                key.kind(), "|", key.name()));
+  }
+  EXPECT_THAT(keys, ElementsAre("apps|web|Deployment|db", "||Namespace|web",
+                                "|web|Secret|s"));
+}
+
 TEST(ManifestBuilder, FlattensLists) {
   EXPECT_THAT(
       Entries(Build(Input(
@@ -296,8 +394,8 @@ TEST(ManifestBuilder, SaysFileAndLineOfWhatIsWrong) {
        "31337}\n",
        1, "stringData.k of the Secret must be a string"},
       {"apiVersion: v1\nkind: Pod\nmetadata: {name: a, annotations: "
-       "{helm.sh/hook: 'pre-install,test'}}\n",
-       1, "hooks other than test are not supported"},
+       "{flotilla.dev/depends-on: 'pod/b'}}\n",
+       1, "the annotation flotilla.dev/depends-on says \"pod/b\": write"},
       {"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\n", 1,
        "a kustomization lies here"},
   };

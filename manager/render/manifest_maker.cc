@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/crypto/sha256.h"
 #include "manager/render/deploy_policy.h"
+#include "manager/render/manifest_hooks.h"
 
 namespace flotilla::manager {
 namespace {
@@ -90,19 +91,12 @@ void ManifestMaker::Add(json object, const ObjectSource& source) {
     Fail(source, problem);
     return;
   }
-  // The worker has dropped the hooks of charts.
-  const std::string hook =
-      source.crd ? std::string() : HookOf(candidate.object);
-  if (!hook.empty()) {
-    if (!IsTestHook(hook)) {
-      Fail(source,
-           absl::StrCat("the object has the annotation helm.sh/hook: ", hook,
-                        ", and hooks other than test are not supported yet: "
-                        "remove it, or make the object a plain one"),
-           candidate.subject());
-    }
-    return;
-  }
+  HookReading hook;
+  if (!source.crd) hook = ReadHook(candidate.object);
+  if (!hook.warning.empty()) Warn(source, hook.warning);
+  if (hook.is_hook && hook.hook.events().empty()) return;
+  candidate.is_hook = hook.is_hook;
+  candidate.hook = std::move(hook.hook);
   if (objects_.size() >= kMaxObjects) {
     if (objects_.size() == kMaxObjects) {
       Fail(source, absl::StrCat("the bundle has more than ", kMaxObjects,
@@ -131,13 +125,17 @@ void ManifestMaker::Warn(const ObjectSource& source,
 BuiltManifest ManifestMaker::Finish() {
   LearnFromCrds();
   for (ManifestObject& object : objects_) Place(object);
-  if (entries_.empty() && result_.problems.empty()) {
+  if (entries_.empty() && hooks_.empty() && result_.problems.empty()) {
     result_.warnings.push_back(
         MakeProblem(input_, "", 0, "the bundle has no objects"));
   }
   EnsureNamespace();
   for (auto& [identity, entry] : entries_) {
     *result_.manifest.add_entries() = std::move(entry);
+  }
+  SortHooks(&hooks_);
+  for (core::v1::ManifestEntry& hook : hooks_) {
+    *result_.manifest.add_hooks() = std::move(hook);
   }
   *result_.manifest.mutable_policy() = MakeDeployPolicy(input_);
   for (auto& [digest, blob] : blobs_) {
@@ -191,13 +189,17 @@ void ManifestMaker::Place(ManifestObject& object) {
     Fail(object.source, problem, object.subject());
     return;
   }
-  const bool keep = MustKeep(object);
-  AddMarks(object.object["metadata"]);
+  DependsOnReading depends_on = ReadDependsOn(object.object);
+  if (!depends_on.problem.empty()) {
+    Fail(object.source, depends_on.problem, object.subject());
+    return;
+  }
+  AddMarks(object.object["metadata"], object.is_hook);
 
   const Identity identity = {object.group, object.kind, name_space,
                              object.name};
   const auto known = entries_.find(identity);
-  if (known != entries_.end()) {
+  if (known != entries_.end() && !object.is_hook) {
     Fail(object.source,
          absl::StrCat("the object is there twice: in ",
                       known->second.source_file(), " and in ",
@@ -212,7 +214,7 @@ void ManifestMaker::Place(ManifestObject& object) {
   key->set_kind(object.kind);
   key->set_namespace_(name_space);
   key->set_name(object.name);
-  entry.set_keep(keep);
+  entry.set_keep(!object.is_hook && MustKeep(object));
   // Values of a Secret may be anywhere.
   const bool secret = object.is_secret() || input_.secrets.any();
   entry.set_secret(secret);
@@ -224,6 +226,14 @@ void ManifestMaker::Place(ManifestObject& object) {
     return;
   }
   anything_in_namespace_ = anything_in_namespace_ || name_space == namespace_;
+  if (object.is_hook) {
+    *entry.mutable_hook() = std::move(object.hook);
+    hooks_.push_back(std::move(entry));
+    return;
+  }
+  for (core::v1::ResourceKey& other : depends_on.keys) {
+    *entry.add_depends_on() = std::move(other);
+  }
   entries_.emplace(identity, std::move(entry));
 }
 
@@ -272,8 +282,9 @@ bool ManifestMaker::MustKeep(const ManifestObject& object) const {
          HasKeepPolicy(object.object);
 }
 
-void ManifestMaker::AddMarks(json& metadata) const {
-  metadata["labels"][kManagedLabel] = "true";
+// Hooks are not watched: nothing keeps them in line.
+void ManifestMaker::AddMarks(json& metadata, bool is_hook) const {
+  if (!is_hook) metadata["labels"][kManagedLabel] = "true";
   metadata["annotations"][kBundleIdAnnotation] = input_.bundle_id;
   metadata["annotations"][kBundleAnnotation] =
       absl::StrCat(input_.workspace, "/", input_.bundle_name);

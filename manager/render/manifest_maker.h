@@ -90,7 +90,7 @@ class ManifestMaker {
   void Place(ManifestObject& object);
   bool PlaceInNamespace(ManifestObject& object, std::string& name_space);
   bool MustKeep(const ManifestObject& object) const;
-  void AddMarks(nlohmann::json& metadata) const;
+  void AddMarks(nlohmann::json& metadata, bool is_hook) const;
   bool SetBlob(const nlohmann::json& object, core::v1::ManifestEntry& entry);
   void EnsureNamespace();
 
@@ -103,6 +103,7 @@ class ManifestMaker {
   absl::btree_map<GroupKind, bool> own_scopes_;
   std::set<GroupKind> asked_;
   absl::btree_map<Identity, core::v1::ManifestEntry> entries_;
+  std::vector<core::v1::ManifestEntry> hooks_;
   absl::btree_map<std::string, ManifestBlob> blobs_;
   bool anything_in_namespace_ = false;
   BuiltManifest result_;

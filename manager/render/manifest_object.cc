@@ -16,7 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr char kPolicyAnnotation[] = "helm.sh/resource-policy";
-constexpr char kHookAnnotation[] = "helm.sh/hook";
 constexpr char kCrdGroup[] = "apiextensions.k8s.io";
 constexpr char kCrdKind[] = "CustomResourceDefinition";
 constexpr char kKustomizeGroup[] = "kustomize.config.k8s.io";
@@ -59,13 +58,6 @@ bool IsWord(absl::string_view text, absl::string_view also) {
     if (!alnum && !absl::StrContains(also, c)) return false;
   }
   return true;
-}
-
-std::string AnnotationOf(const json& object, const char* name) {
-  const json* metadata = FindMember(object, "metadata");
-  if (metadata == nullptr) return "";
-  const json* annotations = FindMember(*metadata, "annotations");
-  return annotations == nullptr ? "" : TextMember(*annotations, name);
 }
 
 std::string CheckStrings(const json& metadata, const char* field) {
@@ -159,6 +151,13 @@ std::string TextMember(const json& object, const char* name) {
   return member->get_ref<const std::string&>();
 }
 
+std::string AnnotationOf(const json& object, const char* name) {
+  const json* metadata = FindMember(object, "metadata");
+  if (metadata == nullptr) return "";
+  const json* annotations = FindMember(*metadata, "annotations");
+  return annotations == nullptr ? "" : TextMember(*annotations, name);
+}
+
 bool IsList(const json& object) {
   const json* items = FindMember(object, "items");
   const json* metadata = FindMember(object, "metadata");
@@ -174,21 +173,6 @@ std::string Identify(ManifestObject& object) {
   }
   std::string problem = IdentifyVersion(object);
   return problem.empty() ? IdentifyName(object) : problem;
-}
-
-std::string HookOf(const json& object) {
-  return AnnotationOf(object, kHookAnnotation);
-}
-
-bool IsTestHook(absl::string_view hook) {
-  for (absl::string_view event : absl::StrSplit(hook, ',')) {
-    event = absl::StripAsciiWhitespace(event);
-    if (event != "test" && event != "test-success" &&
-        event != "test-failure") {
-      return false;
-    }
-  }
-  return true;
 }
 
 std::string CheckMetadata(const json& object) {

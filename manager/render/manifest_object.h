@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "flotilla/core/v1/core.pb.h"
 #include "nlohmann/json.hpp"
 
 namespace flotilla::manager {
@@ -29,6 +30,9 @@ struct ManifestObject {
   std::string version;
   std::string kind;
   std::string name;
+  // One of Helm's hooks, and when it runs.
+  bool is_hook = false;
+  core::v1::Hook hook;
 
   bool is_secret() const { return group.empty() && kind == "Secret"; }
   bool is_crd() const;
@@ -49,10 +53,8 @@ bool IsList(const nlohmann::json& object);
 // or nothing.
 std::string Identify(ManifestObject& object);
 
-// Value of the annotation helm.sh/hook.
-std::string HookOf(const nlohmann::json& object);
-// Whether a hook is for `helm test` alone.
-bool IsTestHook(absl::string_view hook);
+// Value of an annotation; empty when there is none.
+std::string AnnotationOf(const nlohmann::json& object, const char* name);
 
 // What is wrong with labels and annotations, or nothing.
 std::string CheckMetadata(const nlohmann::json& object);

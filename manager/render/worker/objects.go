@@ -17,7 +17,6 @@ import (
 const (
 	maxObjects   = 20000
 	maxFileBytes = 32 << 20
-	hookLabel    = "helm.sh/hook"
 	yamlPrefix   = "error converting YAML to JSON: "
 	duplicateKey = "already set in map"
 )
@@ -28,9 +27,8 @@ type objectReader struct {
 	warnings []*problem
 }
 
-// read adds the objects of one file. `template` is the text that it was
-// rendered from, for the line of a hook.
-func (r *objectReader) read(file, content, template string, crd bool) error {
+// read adds the objects of one file.
+func (r *objectReader) read(file, content string, crd bool) error {
 	if len(content) > maxFileBytes {
 		return problemAt(file, 0, "the template renders to more than the limit of %d MiB", maxFileBytes>>20)
 	}
@@ -42,7 +40,7 @@ func (r *objectReader) read(file, content, template string, crd bool) error {
 		if object == nil {
 			continue
 		}
-		if err := r.add(file, object, template, crd); err != nil {
+		if err := r.add(file, object, crd); err != nil {
 			return err
 		}
 	}
@@ -88,12 +86,11 @@ func isBlank(text []byte) bool {
 }
 
 // add takes an object as compact JSON.
-func (r *objectReader) add(file string, object json.RawMessage, template string, crd bool) error {
+func (r *objectReader) add(file string, object json.RawMessage, crd bool) error {
 	var head struct {
 		Kind     string `json:"kind"`
 		Metadata struct {
-			Name        string         `json:"name"`
-			Annotations map[string]any `json:"annotations"`
+			Name string `json:"name"`
 		} `json:"metadata"`
 	}
 	// A field of another type is the manifest builder's to refuse.
@@ -107,7 +104,7 @@ func (r *objectReader) add(file string, object json.RawMessage, template string,
 				if !bytes.HasPrefix(item, []byte("{")) {
 					return problemAt(file, 0, "an item of the %s is not an object", head.Kind)
 				}
-				if err := r.add(file, item, template, crd); err != nil {
+				if err := r.add(file, item, crd); err != nil {
 					return err
 				}
 			}
@@ -115,40 +112,11 @@ func (r *objectReader) add(file string, object json.RawMessage, template string,
 		}
 	}
 
-	if raw, ok := head.Metadata.Annotations[hookLabel]; ok && !crd {
-		hook, _ := raw.(string)
-		if onlyTests(hook) {
-			return nil
-		}
-		return problemAt(file, lineOf(template, hookLabel),
-			"%s %s has the annotation %s: %s, and hooks other than test are not supported yet: remove it, or make the object a plain one",
-			head.Kind, head.Metadata.Name, hookLabel, hook)
-	}
-
 	if len(r.objects) >= maxObjects {
 		return problemAt(file, 0, "the chart renders to more than %d objects", maxObjects)
 	}
 	r.objects = append(r.objects, &renderv1.RenderedObject{Json: object, SourceFile: file, Crd: crd})
 	return nil
-}
-
-func onlyTests(hook string) bool {
-	for _, event := range strings.Split(hook, ",") {
-		switch strings.TrimSpace(event) {
-		case "test", "test-success", "test-failure":
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-func lineOf(text, part string) int {
-	before, _, found := strings.Cut(text, part)
-	if !found {
-		return 0
-	}
-	return strings.Count(before, "\n") + 1
 }
 
 type document struct {

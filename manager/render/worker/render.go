@@ -170,11 +170,10 @@ func renderChart(request *renderv1.RenderRequest, valuesJSON []byte, response *r
 	sort.Slice(crds, func(i, j int) bool { return crds[i].Filename < crds[j].Filename })
 	for _, crd := range crds {
 		file := relative(crd.Filename, c.Name())
-		if err := reader.read(file, string(crd.File.Data), "", true); err != nil {
+		if err := reader.read(file, string(crd.File.Data), true); err != nil {
 			return err
 		}
 	}
-	sources := templatesByName(c)
 	names := make([]string, 0, len(rendered))
 	for name := range rendered {
 		names = append(names, name)
@@ -184,7 +183,7 @@ func renderChart(request *renderv1.RenderRequest, valuesJSON []byte, response *r
 		if strings.HasSuffix(name, "/NOTES.txt") || strings.HasPrefix(path.Base(name), "_") {
 			continue
 		}
-		if err := reader.read(relative(name, c.Name()), rendered[name], sources[name], false); err != nil {
+		if err := reader.read(relative(name, c.Name()), rendered[name], false); err != nil {
 			return err
 		}
 	}
@@ -211,12 +210,6 @@ func eachTemplate(c *chart.Chart, f func(name, text string)) {
 	for _, sub := range c.Dependencies() {
 		eachTemplate(sub, f)
 	}
-}
-
-func templatesByName(c *chart.Chart) map[string]string {
-	sources := map[string]string{}
-	eachTemplate(c, func(name, text string) { sources[name] = text })
-	return sources
 }
 
 // usesCapabilities looks at the text only, so it may say yes once too often:

@@ -99,15 +99,23 @@ func TestRendersReleaseValuesAndCapabilities(t *testing.T) {
 	}
 }
 
-func TestSkipsNotesPartialsTestsAndEmptyDocuments(t *testing.T) {
+func TestSkipsNotesPartialsAndEmptyDocuments(t *testing.T) {
 	response := mustRender(t, request(map[string]string{
 		"templates/NOTES.txt":    "Hello {{ .Release.Name }}: not: yaml",
 		"templates/_helpers.tpl": `{{ define "x" }}from-x{{ end }}`,
 		"templates/empty.yaml":   "{{ if false }}a: b{{ end }}\n---\n# only words\n---\n",
-		"templates/test.yaml":    "apiVersion: v1\nkind: Pod\nmetadata:\n  name: t\n  annotations:\n    helm.sh/hook: test\n",
 		"templates/a.yaml":       configMap(`{{ include "x" . }}`) + "---\n" + strings.Replace(configMap("z"), "name: a", "name: b", 1),
 	}))
 	if len(response.Objects) != 2 || dataOf(t, response.Objects[0]) != "from-x" || dataOf(t, response.Objects[1]) != "z" {
+		t.Errorf("got %v", response.Objects)
+	}
+}
+
+func TestGivesHooksAsObjects(t *testing.T) {
+	response := mustRender(t, request(map[string]string{
+		"templates/job.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: j\n  annotations:\n    helm.sh/hook: pre-install,test\n",
+	}))
+	if len(response.Objects) != 1 || !strings.Contains(string(response.Objects[0].Json), `"helm.sh/hook":"pre-install,test"`) {
 		t.Errorf("got %v", response.Objects)
 	}
 }
@@ -258,10 +266,6 @@ func TestErrorsSayFileAndLine(t *testing.T) {
 			"Chart.yaml", 0, "library"},
 		"kubernetes too old": {map[string]string{"Chart.yaml": chartYAML + "kubeVersion: '>=1.99'\n"},
 			"Chart.yaml", 0, "wants Kubernetes >=1.99"},
-		"hook": {map[string]string{"templates/a.yaml": "apiVersion: v1\nkind: Pod\nmetadata:\n  name: t\n  annotations:\n    helm.sh/hook: pre-install,test\n"},
-			"templates/a.yaml", 6, "pre-install,test"},
-		"hook in a list": {map[string]string{"templates/a.yaml": "apiVersion: v1\nkind: List\nitems:\n- kind: Pod\n  metadata:\n    annotations:\n      helm.sh/hook: post-delete\n"},
-			"templates/a.yaml", 7, "post-delete"},
 		"environment": {map[string]string{"templates/a.yaml": "a: {{ env \"HOME\" }}\n"},
 			"templates/a.yaml", 1, "env"},
 		"host name": {map[string]string{"templates/a.yaml": "a: {{ getHostByName \"example.com\" }}\n"},
