@@ -46,6 +46,8 @@ class RefusedWrites:
     count what was decided. Nothing is changed about reads.
     """
 
+    _KIND = "ValidatingWebhookConfiguration"
+
     def __init__(
         self, cluster, code=503, times=None, user=AGENT, message="on purpose",
         retry_after=None, delay=0, matches=lambda request: True,
@@ -70,7 +72,7 @@ class RefusedWrites:
         port = self._server.server_address[1]
         self._cluster.client().create({
             "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingWebhookConfiguration",
+            "kind": self._KIND,
             "metadata": {"name": self._name},
             "webhooks": [{
                 "name": self._name,
@@ -101,9 +103,7 @@ class RefusedWrites:
     def __exit__(self, *_):
         self.hurry()
         try:
-            self._cluster.client().delete(
-                "ValidatingWebhookConfiguration", self._name
-            )
+            self._cluster.client().delete(self._KIND, self._name)
             wait_until(lambda: not self._probe(), 30, "end of the refusals")
         finally:
             self._server.shutdown()
@@ -181,12 +181,30 @@ class RefusedWrites:
         self._hurried.wait(self._delay)
         if not self._matches(request):
             return allowed
+        return self._judge(allowed, refused)
+
+    def _judge(self, allowed, refused):
         with self._lock:
             if self._times is not None and self.refused >= self._times:
                 self.admitted += 1
                 return allowed
             self.refused += 1
             return refused
+
+
+class ChangedWrites(RefusedWrites):
+    """Writes of one user are changed by `patch`, a JSON patch (RFC 6902)."""
+
+    _KIND = "MutatingWebhookConfiguration"
+
+    def __init__(self, cluster, patch, **more):
+        super().__init__(cluster, **more)
+        self._patch = base64.b64encode(json.dumps(patch).encode()).decode()
+
+    def _judge(self, allowed, refused):
+        with self._lock:
+            self.admitted += 1
+        return {**allowed, "patchType": "JSONPatch", "patch": self._patch}
 
 
 @contextlib.contextmanager
