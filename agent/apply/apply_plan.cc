@@ -44,6 +44,18 @@ std::set<std::string> NamespacesOf(const Manifest* manifest) {
   return used;
 }
 
+// What `want` depends on that is not healthy yet; empty: nothing.
+std::string WaitsFor(const PlanRequest& request, const ManifestEntry& want) {
+  if (request.unready == nullptr) return "";
+  for (const ResourceKey& other : want.depends_on()) {
+    const std::string why = request.unready(IdentityOf(other));
+    if (!why.empty()) {
+      return absl::StrCat("waits for ", KeyText(other), ", which ", why);
+    }
+  }
+  return "";
+}
+
 // Deletes the release namespace last, unless something else is in it.
 void PlanNamespace(const PlanRequest& request, const Inventory& inventory,
                    const Claims& claims, ApplyPlan* plan) {
@@ -254,6 +266,11 @@ ApplyPlan PlanApply(
         !entry->uid().empty() &&
         entry->applied_digest() == want.blob_digest() && in_sync(*entry)) {
       plan.in_sync.push_back(i);
+      continue;
+    }
+    std::string waits = WaitsFor(request, want);
+    if (!waits.empty()) {
+      plan.waiting.emplace_back(i, std::move(waits));
       continue;
     }
     waves[ApplyRank(key.group(), key.kind())].push_back(i);

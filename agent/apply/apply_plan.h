@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
 #include <utility>
@@ -89,6 +90,8 @@ struct ApplyPlan {
   // So many of them go before the hooks that run before an apply: they need
   // namespaces, and Helm installs CRDs before.
   size_t waves_before_hooks = 0;
+  // Entries that wait until what they depend on is healthy, and for what.
+  std::vector<std::pair<int, std::string>> waiting;
   // Entries that are already as they should be.
   std::vector<int> in_sync;
   // Entries that another bundle has, with that bundle's id.
@@ -113,6 +116,8 @@ struct PlanRequest {
   bool keep_resources = false;
   // The tombstone deletes this namespace at last; empty: none.
   absl::string_view delete_namespace;
+  // Why what others depend on is not ready; empty: it is. Null: all are.
+  std::function<std::string(const ObjectIdentity&)> unready;
 };
 
 // `in_sync` says of an object of the inventory that the cluster has it as it

@@ -66,6 +66,8 @@ struct Deployment {
   std::string state = "WaitApplied";
   // Other bundles that claim objects of this one too.
   std::vector<core::v1::Problem> rivals;
+  // Objects of its own that others of it wait for.
+  std::set<ObjectIdentity> waited_for;
   // A run found that it must wait for, or shares objects with, other bundles.
   bool looks_at_others = false;
 

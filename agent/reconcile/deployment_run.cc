@@ -118,6 +118,18 @@ void DeploymentRun::NextWave() {
     return;
   }
   if (wave_ == plan_.waves.size()) {
+    for (const auto& [index, why] : plan_.waiting) {
+      const ManifestEntry& entry = deployment->running->entries(index);
+      const ObjectIdentity id = IdentityOf(entry.key());
+      ObjectState& object = deployment->objects[id];
+      object.sync = core::v1::SYNC_STATE_WAIT_APPLIED;
+      object.reason = "DependsOn";
+      object.message = why;
+      tools_.changed(*deployment, id);
+      result_.Note(RunEnd::kWaiting,
+                   absl::StrCat(KeyText(entry.key()), " ", why));
+    }
+    plan_.waiting.clear();
     StartPrunes();
     return;
   }

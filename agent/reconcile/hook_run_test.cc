@@ -151,6 +151,29 @@ TEST_F(HookRunTest, AFailureStopsTheReleaseAndIsNotRepeated) {
   EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY);
 }
 
+TEST_F(HookRunTest, AnObjectWaitsUntilWhatItDependsOnIsHealthy) {
+  const json web = Deployment("web", 1);
+  core::v1::Manifest manifest = link_.MakeManifest("b", {map_, web});
+  for (core::v1::ManifestEntry& entry : *manifest.mutable_entries()) {
+    if (entry.key().kind() == "ConfigMap") {
+      *entry.add_depends_on() = Key(web);
+    }
+  }
+  link_.Assign("b", 1, manifest);
+  Settle(absl::Minutes(1));
+
+  EXPECT_TRUE(Exists(web));
+  EXPECT_FALSE(Exists(map_));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_BLOCKED);
+  EXPECT_THAT(ProblemsOf("b"),
+              HasSubstr("waits for deployment.apps default/web, which is not "
+                        "healthy yet"));
+  ASSERT_THAT(kube_.SetStatus(Key(web), Ready(1)), IsOk());
+  Settle(absl::Milliseconds(100));
+  EXPECT_TRUE(Exists(map_));
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY);
+}
+
 TEST_F(HookRunTest, TimeBoundsAHook) {
   core::v1::Manifest manifest =
       WithHooks({map_}, {{Job("m"), {Hook::EVENT_PRE_INSTALL}}});

@@ -56,6 +56,29 @@ bool SamePatches(const core::v1::DeployPolicy& a,
       });
 }
 
+// Why what others depend on does not stand yet; empty: it does.
+std::string UnreadyText(const Deployment& deployment,
+                        const ObjectIdentity& id) {
+  const auto found = deployment.objects.find(id);
+  if (found == deployment.objects.end()) return "is not there";
+  const ObjectState& object = found->second;
+  if (object.sync == core::v1::SYNC_STATE_ERROR ||
+      object.sync == core::v1::SYNC_STATE_CONFLICT) {
+    return "could not be applied";
+  }
+  if (object.sync != core::v1::SYNC_STATE_SYNCED) return "is not applied yet";
+  switch (object.health.health) {
+    case core::v1::HEALTH_HEALTHY:
+    case core::v1::HEALTH_NOT_TRACKABLE:
+      return "";
+    default:
+      return absl::StrCat("is not healthy yet", object.health.message.empty()
+                                                    ? ""
+                                                    : ": ",
+                          object.health.message);
+  }
+}
+
 }  // namespace
 
 Reconciler::Reconciler(const Parts& parts)
@@ -443,6 +466,17 @@ void Reconciler::StartRun(const Ptr& deployment) {
       request.delete_namespace = ns;
     }
   }
+  request.unready = [&](const ObjectIdentity& id) {
+    return UnreadyText(*deployment, id);
+  };
+  deployment->waited_for.clear();
+  if (!tombstone) {
+    for (const ManifestEntry& entry : running->entries()) {
+      for (const ResourceKey& other : entry.depends_on()) {
+        deployment->waited_for.insert(IdentityOf(other));
+      }
+    }
+  }
   const bool corrects = running != nullptr && running->policy().correct_drift();
   ApplyPlan plan = PlanApply(
       request, parts_.cache.inventory(), CurrentClaims(),
@@ -723,6 +757,17 @@ void Reconciler::OnObjectChanged(Deployment& deployment,
                                  const ObjectIdentity& id) {
   deployment.dirty.insert(id);
   Touch(deployment);
+  if (deployment.waited_for.count(id) == 0 ||
+      !UnreadyText(deployment, id).empty()) {
+    return;
+  }
+  deployment.waited_for.erase(id);
+  parts_.loop.Post([this, alive = alive_, bundle_id = deployment.bundle_id] {
+    if (!*alive) return;
+    if (const Ptr still = Find(bundle_id)) {
+      Perform(still, still->machine.Replan());
+    }
+  });
 }
 
 void Reconciler::OnIdle(const Ptr& deployment, const ObjectIdentity& id) {

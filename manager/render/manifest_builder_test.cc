@@ -308,18 +308,44 @@ TEST(ManifestBuilder, LeavesOutHooksThatNeverRun) {
 TEST(ManifestBuilder, ReadsWhatAnObjectDependsOn) {
   const BuiltManifest built = Build(Input(
       {{"a.yaml",
-        HookYaml("Pod", "p",
-                 "config.kubernetes.io/depends-on: "
-                 "'apps/namespaces/web/Deployment/db, /Namespace/web', "
-                 "flotilla.dev/depends-on: /namespaces/web/Secret/s")}}));
+        absl::StrCat(
+            HookYaml("Pod", "p",
+                     "config.kubernetes.io/depends-on: "
+                     "'/namespaces/default/Secret/s, /Namespace/web', "
+                     "flotilla.dev/depends-on: "
+                     "/namespaces/default/Pod/q"),
+            HookYaml("Pod", "q", ""), HookYaml("Secret", "s", ""),
+            HookYaml("Namespace", "web", ""))}}));
 
+  EXPECT_THAT(Text(built.problems), IsEmpty());
   std::vector<std::string> keys;
-  for (const auto& key : built.manifest.entries(0).depends_on()) {
+  for (const auto& key : built.manifest.entries(1).depends_on()) {
     keys.push_back(absl::StrCat(key.group(), "|", key.namespace_(), "|",
                                 key.kind(), "|", key.name()));
   }
-  EXPECT_THAT(keys, ElementsAre("apps|web|Deployment|db", "||Namespace|web",
-                                "|web|Secret|s"));
+  EXPECT_THAT(keys, ElementsAre("|default|Secret|s", "||Namespace|web",
+                                "|default|Pod|q"));
+}
+
+TEST(ManifestBuilder, NamesCirclesAndWhatIsNotThere) {
+  const auto on = [](const std::string& name, const std::string& other) {
+    return HookYaml("Pod", name,
+                    absl::StrCat("flotilla.dev/depends-on: "
+                                 "/namespaces/default/Pod/", other));
+  };
+  EXPECT_EQ(Text(Build(Input({{"a.yaml", on("a", "b")}})).problems),
+            "apps/simple/a.yaml:0 depends on Pod default/b, which is not in "
+            "this bundle; for another bundle, use dependsOn in fleet.yaml");
+  EXPECT_EQ(Text(Build(Input({{"a.yaml", on("a", "a")}})).problems),
+            "apps/simple/a.yaml:0 depends on itself: Pod default/a -> Pod "
+            "default/a");
+  const std::string circle = Text(
+      Build(Input({{"a.yaml",
+                    absl::StrCat(on("a", "b"), on("b", "c"), on("c", "b"),
+                                 on("d", "a"))}}))
+          .problems);
+  EXPECT_THAT(circle, HasSubstr("Pod default/b -> Pod default/c"));
+  EXPECT_FALSE(absl::StrContains(circle, "default/a"));
 }
 
 TEST(ManifestBuilder, FlattensLists) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <tuple>
@@ -100,6 +101,17 @@ std::vector<std::string> Words(const std::string& text) {
 ptrdiff_t KindOrder(const std::string& kind) {
   return std::find(std::begin(kKinds), std::end(kKinds), kind) -
          std::begin(kKinds);
+}
+
+using Place = std::tuple<std::string, std::string, std::string, std::string>;
+
+Place PlaceOf(const ResourceKey& key) {
+  return {key.group(), key.kind(), key.namespace_(), key.name()};
+}
+
+std::string Words(const ResourceKey& key) {
+  return absl::StrCat(key.kind(), " ", key.namespace_(),
+                      key.namespace_().empty() ? "" : "/", key.name());
 }
 
 // False: it has another form.
@@ -199,6 +211,67 @@ DependsOnReading ReadDependsOn(const json& object) {
     }
   }
   return reading;
+}
+
+std::vector<DependencyProblem> CheckDependsOn(
+    const std::vector<const ManifestEntry*>& entries) {
+  std::vector<DependencyProblem> problems;
+  std::map<Place, const ManifestEntry*> known;
+  for (const ManifestEntry* entry : entries)
+    known[PlaceOf(entry->key())] = entry;
+  // What has no unfinished dependency is taken out, again and again; what is
+  // left then is in a circle or depends on one.
+  std::map<const ManifestEntry*, size_t> open;
+  std::map<const ManifestEntry*, std::vector<const ManifestEntry*>> waiting;
+  std::vector<const ManifestEntry*> free;
+  for (const ManifestEntry* entry : entries) {
+    size_t count = 0;
+    for (const ResourceKey& key : entry->depends_on()) {
+      const auto other = known.find(PlaceOf(key));
+      if (other == known.end()) {
+        problems.push_back(
+            {entry, absl::StrCat("depends on ", Words(key),
+                                 ", which is not in this bundle; for another "
+                                 "bundle, use dependsOn in fleet.yaml")});
+        break;
+      }
+      ++count;
+      waiting[other->second].push_back(entry);
+    }
+    if (count == 0) free.push_back(entry);
+    if (count > 0) open[entry] = count;
+  }
+  if (!problems.empty()) return problems;
+  while (!free.empty()) {
+    const ManifestEntry* entry = free.back();
+    free.pop_back();
+    for (const ManifestEntry* other : waiting[entry]) {
+      if (--open[other] > 0) continue;
+      open.erase(other);
+      free.push_back(other);
+    }
+  }
+  if (open.empty()) return problems;
+  // Along what is left one comes back to where one was.
+  std::vector<const ManifestEntry*> path;
+  const ManifestEntry* at = open.begin()->first;
+  while (std::find(path.begin(), path.end(), at) == path.end()) {
+    path.push_back(at);
+    for (const ResourceKey& key : at->depends_on()) {
+      const ManifestEntry* next = known.at(PlaceOf(key));
+      if (open.count(next) == 0) continue;
+      at = next;
+      break;
+    }
+  }
+  std::string circle;
+  for (auto it = std::find(path.begin(), path.end(), at); it != path.end();
+       ++it) {
+    absl::StrAppend(&circle, Words((*it)->key()), " -> ");
+  }
+  problems.push_back(
+      {at, absl::StrCat("depends on itself: ", circle, Words(at->key()))});
+  return problems;
 }
 
 }  // namespace flotilla::manager

@@ -43,6 +43,17 @@ struct DependsOnReading {
 // "group/namespaces/namespace/kind/name", with commas between.
 DependsOnReading ReadDependsOn(const nlohmann::json& object);
 
+// Thread-compatible.
+struct DependencyProblem {
+  const core::v1::ManifestEntry* entry = nullptr;
+  std::string message;
+};
+
+// What is wrong with what `entries` depend on: an object that is none of them,
+// or a circle, which is named. One problem for each entry at most.
+std::vector<DependencyProblem> CheckDependsOn(
+    const std::vector<const core::v1::ManifestEntry*>& entries);
+
 }  // namespace flotilla::manager
 
 #endif  // FLOTILLA_MANAGER_RENDER_MANIFEST_HOOKS_H_

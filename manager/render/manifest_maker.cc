@@ -129,6 +129,7 @@ BuiltManifest ManifestMaker::Finish() {
     result_.warnings.push_back(
         MakeProblem(input_, "", 0, "the bundle has no objects"));
   }
+  CheckDependencies();
   EnsureNamespace();
   for (auto& [identity, entry] : entries_) {
     *result_.manifest.add_entries() = std::move(entry);
@@ -147,6 +148,19 @@ BuiltManifest ManifestMaker::Finish() {
     result_.blobs.clear();
   }
   return std::move(result_);
+}
+
+void ManifestMaker::CheckDependencies() {
+  std::vector<const core::v1::ManifestEntry*> entries;
+  for (const auto& [identity, entry] : entries_) entries.push_back(&entry);
+  for (const DependencyProblem& problem : CheckDependsOn(entries)) {
+    if (result_.problems.size() >= kMaxProblems) return;
+    const core::v1::ResourceKey& key = problem.entry->key();
+    result_.problems.push_back(
+        MakeProblem(input_, "", 0, input_.secrets.Redact(problem.message),
+                    absl::StrCat(key.kind(), " ", key.name())));
+    result_.problems.back().set_file(problem.entry->source_file());
+  }
 }
 
 void ManifestMaker::LearnFromCrds() {

@@ -93,6 +93,7 @@ class ManifestMaker {
   void AddMarks(nlohmann::json& metadata, bool is_hook) const;
   bool SetBlob(const nlohmann::json& object, core::v1::ManifestEntry& entry);
   void EnsureNamespace();
+  void CheckDependencies();
 
   // Constant after construction.
   const RenderInput& input_;
