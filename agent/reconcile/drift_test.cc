@@ -2,6 +2,7 @@
 //
 // Drift as a deployment sees it, from an edit in the cluster to the report.
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,11 @@ class DriftTest : public AgentWorld {
             const std::function<void(json&)>& edit) {
     ASSERT_THAT(kube_.EditAs(manager, Key(object), edit), IsOk());
     Settle();
+  }
+  void Pass(absl::Duration duration) {
+    for (; duration > absl::ZeroDuration(); duration -= absl::Minutes(1)) {
+      Settle(absl::Minutes(1));
+    }
   }
   json Find(const json& object) { return *kube_.Find(Key(object)); }
   core::v1::SyncState SyncOf(const std::string& name) {
@@ -169,6 +175,97 @@ TEST_F(DriftTest, AnAbsenceThatIsIgnoredIsLeft) {
 
   AssignWith(2, {ConfigMap("a1"), ConfigMap("b")}, "");
   EXPECT_TRUE(Exists(ConfigMap("a1")));
+}
+
+void Fight(json& object) { object["data"]["key"] = "theirs"; }
+
+TEST_F(DriftTest, AFightIsLeftAfterFiveRoundsAndShown) {
+  const json a = ConfigMap("a");
+  Assign(1, {a});
+  for (int i = 0; i < 5; ++i) {
+    Edit(a, "fighter", Fight);
+    EXPECT_EQ(Find(a)["data"]["key"], "1") << i;
+  }
+  kube_.ClearRequests();
+
+  Edit(a, "fighter", Fight);
+
+  EXPECT_EQ(Find(a)["data"]["key"], "theirs");
+  EXPECT_EQ(kube_.WriteCount(), 0u);
+  EXPECT_EQ(SyncOf("a"), core::v1::SYNC_STATE_DRIFTED);
+  EXPECT_EQ(link_.Resource("b", "a")->reason(), "Contested");
+  EXPECT_NE(PhaseOf("b"), core::v1::PHASE_HEALTHY);
+  EXPECT_EQ(link_.drift().back().action(), core::v1::DRIFT_ACTION_REPORTED);
+
+  // What is unchanged is no new round; neither is a restart.
+  Crash();
+  Start();
+  Settle();
+  EXPECT_EQ(Find(a)["data"]["key"], "theirs");
+  EXPECT_EQ(kube_.WriteCount(), 0u);
+  EXPECT_EQ(link_.Resource("b", "a")->reason(), "Contested");
+
+  // The other stops.
+  Pass(absl::Minutes(13));
+  EXPECT_EQ(Find(a)["data"]["key"], "1");
+  EXPECT_EQ(SyncOf("a"), core::v1::SYNC_STATE_SYNCED);
+  EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY);
+}
+
+TEST_F(DriftTest, ANewRevisionTakesUpAFight) {
+  const json a = ConfigMap("a");
+  Assign(1, {a});
+  for (int i = 0; i < 6; ++i) Edit(a, "fighter", Fight);
+  ASSERT_EQ(Find(a)["data"]["key"], "theirs");
+
+  Assign(2, {a});
+  EXPECT_EQ(Find(a)["data"]["key"], "1");
+
+  Edit(a, "fighter", Fight);
+  EXPECT_EQ(Find(a)["data"]["key"], "1");
+}
+
+TEST_F(DriftTest, OneManagersFightIsNotAnothersDrift) {
+  const json a = ConfigMap("a");
+  const json b = ConfigMap("b");
+  Assign(1, {a, b});
+  for (int i = 0; i < 6; ++i) Edit(a, "fighter", Fight);
+  ASSERT_EQ(Find(a)["data"]["key"], "theirs");
+
+  Edit(b, "fighter", Fight);
+  EXPECT_EQ(Find(b)["data"]["key"], "1");
+  Edit(a, "jane", [](json& o) { o["data"]["key"] = "hers"; });
+  EXPECT_EQ(Find(a)["data"]["key"], "1");
+}
+
+TEST_F(DriftTest, AFightThatGoesOnCostsNoWrites) {
+  const json a = ConfigMap("a");
+  Assign(1, {a});
+  kube_.ClearRequests();
+  for (int i = 0; i < 1000; ++i) {
+    Edit(a, "fighter",
+         [i](json& o) { o["data"]["key"] = absl::StrCat("x", i); });
+  }
+
+  EXPECT_LT(kube_.WriteCount(), 20u);
+  EXPECT_LT(link_.drift().size(), 20u);
+}
+
+TEST_F(DriftTest, WhoDeletesItAgainAndAgainIsFoughtNoLonger) {
+  const json a = ConfigMap("a");
+  Assign(1, {a});
+  for (int i = 0; i < 6; ++i) {
+    ASSERT_TRUE(Exists(a)) << i;
+    ASSERT_THAT(kube_.DeleteAs(Key(a)), IsOk());
+    Settle();
+  }
+
+  EXPECT_FALSE(Exists(a));
+  EXPECT_EQ(SyncOf("a"), core::v1::SYNC_STATE_MISSING);
+  EXPECT_EQ(link_.Resource("b", "a")->reason(), "Contested");
+
+  Pass(absl::Minutes(13));
+  EXPECT_TRUE(Exists(a));
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include "agent/reconcile/object_keeper.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "agent/apply/inventory.h"
+#include "agent/drift/contest.h"
 #include "agent/drift/drift_diff.h"
 #include "agent/drift/ignore_rules.h"
 #include "agent/health/health_rules.h"
@@ -24,11 +24,6 @@ namespace {
 using core::v1::DriftRecord;
 using nlohmann::json;
 
-// Corrections of one object within a minute that are made at once. Far above
-// what people and their scripts do; it bounds what two machines can do to an
-// API server.
-constexpr size_t kFight = 300;
-
 // True when `version` is not newer than `applied`.
 bool NotNewer(const std::string& version, const std::string& applied) {
   if (version == applied) return true;
@@ -36,6 +31,16 @@ bool NotNewer(const std::string& version, const std::string& applied) {
   uint64_t b = 0;
   return absl::SimpleAtoi(version, &a) && absl::SimpleAtoi(applied, &b) &&
          a < b;
+}
+
+// The first one, for people; empty: there are none.
+std::string Summary(const std::vector<DriftRecord>& records) {
+  if (records.empty()) return "";
+  std::string text = DriftText(records[0]);
+  if (records.size() > 1) {
+    absl::StrAppend(&text, " (and ", records.size() - 1, " more)");
+  }
+  return text;
 }
 
 // As we left it, or as it was found to be no drift.
@@ -165,7 +170,7 @@ void ObjectKeeper::OnLeft(const Ptr& deployment, const ObjectIdentity& id,
   if (RulesOf(*deployment, object->want.key()).ignores_absence()) {
     AcceptAbsence(*deployment, id);
   } else if (Corrects(*deployment)) {
-    if (!SlowDown(deployment, id)) Recreate(deployment, id);
+    RecreateUnlessContested(deployment, id);
   } else {
     Examine(deployment, id, json());
   }
@@ -206,7 +211,7 @@ void ObjectKeeper::Examine(const Ptr& deployment, const ObjectIdentity& id,
           events_.OnNotCorrected(*deployment,
                                  JudgeRefusal(key, got.status(), false));
         } else if (Corrects(*deployment)) {
-          Recreate(deployment, id);
+          RecreateUnlessContested(deployment, id);
         } else if (state->sync != core::v1::SYNC_STATE_MISSING) {
           state->uid.clear();
           state->health = {core::v1::HEALTH_MISSING, "Missing",
@@ -278,8 +283,17 @@ void ObjectKeeper::Judge(const Ptr& deployment, const ObjectIdentity& id,
     return;
   }
   if (Corrects(*deployment)) {
-    if (!SlowDown(deployment, id)) {
+    const std::string manager =
+        diff.records.empty() ? "" : diff.records[0].field_manager();
+    const std::string what = Summary(diff.records);
+    const bool was_contested = !object.contested.empty();
+    if (what.empty() || !IsContested(deployment, id,
+                                     core::v1::SYNC_STATE_DRIFTED, manager,
+                                     what)) {
       Correct(deployment, id, std::move(diff.records));
+    } else if (!was_contested) {
+      Say(*deployment, id, std::move(diff.records),
+          core::v1::DRIFT_ACTION_REPORTED);
     }
     return;
   }
@@ -287,12 +301,8 @@ void ObjectKeeper::Judge(const Ptr& deployment, const ObjectIdentity& id,
     sender_.Changed(*deployment, id, core::v1::SYNC_STATE_SYNCED, "", "");
     return;
   }
-  std::string message = DriftText(diff.records[0]);
-  if (diff.records.size() > 1) {
-    absl::StrAppend(&message, " (and ", diff.records.size() - 1, " more)");
-  }
   sender_.Changed(*deployment, id, core::v1::SYNC_STATE_DRIFTED, "Modified",
-          std::move(message));
+                  Summary(diff.records));
   std::string said;
   for (const DriftRecord& record : diff.records) {
     absl::StrAppend(&said, DriftText(record), "\n");
@@ -344,35 +354,51 @@ void ObjectKeeper::OnRulesChanged(const Ptr& deployment,
 
 // --- Correcting.
 
-bool ObjectKeeper::SlowDown(const Ptr& deployment, const ObjectIdentity& id) {
+bool ObjectKeeper::IsContested(const Ptr& deployment, const ObjectIdentity& id,
+                               core::v1::SyncState sync,
+                               const std::string& manager,
+                               const std::string& what) {
   ObjectState& object = deployment->objects.at(id);
-  const absl::Duration now = loop_.MonotonicNow();
-  std::deque<absl::Duration>& times = object.corrected_at;
-  while (!times.empty() && now - times.front() > absl::Minutes(1)) {
-    times.pop_front();
+  const Inventory::Entry* known = cache_.inventory().Find(id);
+  if (known == nullptr) return false;
+  const absl::Time now = clock_.Now();
+  Inventory::Entry entry = *known;
+  // The same change is looked at again and again while it is left.
+  const bool seen = object.contested == what;
+  if (!seen) NoteChange(manager, now, &entry);
+  const absl::Time until = ContestedUntil(manager, now, entry);
+  const bool contested = until > now;
+  if (!contested && seen) NoteChange(manager, now, &entry);
+  if (!seen || !contested) {
+    cache_.PutInventory({std::move(entry)}, [](absl::Status) {});
   }
-  if (object.fight_timer != nullptr && object.fight_timer->armed()) return true;
-  if (times.size() < kFight || object.fight_timer != nullptr) {
-    object.fight_timer.reset();
-    times.push_back(now);
+  if (!contested) {
+    object.contested.clear();
+    object.contest_timer.reset();
     return false;
   }
-  const absl::Duration wait = std::min(
-      absl::Seconds(30), absl::Seconds(1 << std::min<size_t>(
-                                           times.size() - kFight, 5)));
-  object.fight_timer = loop_.CreateTimer(
+  object.contested = what;
+  object.contest_timer = loop_.CreateTimer(
       [this, weak = std::weak_ptr<Deployment>(deployment), id] {
         const Ptr still = weak.lock();
         if (still == nullptr) return;
         const ObjectState* state = StateOf(*still, id);
-        if (state != nullptr && state->busy == 0) Examine(still, id, json());
+        if (!IsLeft(state) && state->busy == 0) Examine(still, id, json());
       });
-  object.fight_timer->Arm(wait);
-  FLOTILLA_LOG(WARNING) << KeyText(object.want.key())
-                        << " is changed by somebody again and again; waiting "
-                        << wait << " before it is put right";
-  sender_.Changed(*deployment, id, core::v1::SYNC_STATE_DRIFTED, "Contested",
-          "somebody changes it again and again; corrections are slowed down");
+  object.contest_timer->Arm(until - now);
+  const std::string who = manager.empty() ? "somebody" : manager;
+  if (object.reason != "Contested") {
+    FLOTILLA_LOG(WARNING) << KeyText(object.want.key()) << " is contested: "
+                          << who << " changed it more than "
+                          << kMaxCorrections << " times in "
+                          << kContestWindow;
+  }
+  sender_.Changed(
+      *deployment, id, sync, "Contested",
+      absl::StrCat(what, "; left so, for ", who, " did such a thing more than ",
+                   kMaxCorrections,
+                   " times in 10 minutes. It is put right with the next "
+                   "revision, or within 10 minutes after the last change"));
   return true;
 }
 
@@ -398,6 +424,14 @@ void ObjectKeeper::Correct(const Ptr& deployment, const ObjectIdentity& id,
             }
             sender_.Release(deployment, id);
           });
+}
+
+void ObjectKeeper::RecreateUnlessContested(const Ptr& deployment,
+                                           const ObjectIdentity& id) {
+  if (!IsContested(deployment, id, core::v1::SYNC_STATE_MISSING, "",
+                   "the object was deleted")) {
+    Recreate(deployment, id);
+  }
 }
 
 void ObjectKeeper::Recreate(const Ptr& deployment, const ObjectIdentity& id) {

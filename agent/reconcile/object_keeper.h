@@ -75,7 +75,13 @@ class ObjectKeeper {
              const nlohmann::json& wanted, const nlohmann::json& live);
   void Correct(const Ptr& deployment, const ObjectIdentity& id,
                std::vector<core::v1::DriftRecord> records);
-  bool SlowDown(const Ptr& deployment, const ObjectIdentity& id);
+  // Whether `what`, done by `manager`, is a round of a fight and left as it is,
+  // which is then shown as `sync`.
+  bool IsContested(const Ptr& deployment, const ObjectIdentity& id,
+                   core::v1::SyncState sync, const std::string& manager,
+                   const std::string& what);
+  void RecreateUnlessContested(const Ptr& deployment,
+                               const ObjectIdentity& id);
   void Recreate(const Ptr& deployment, const ObjectIdentity& id);
   // What it has lost is ignored.
   void Tolerate(const Ptr& deployment, const ObjectIdentity& id,

@@ -377,7 +377,10 @@ absl::optional<Refusal> ObjectSender::Took(
   const json live = ParseLive(result->object, entry.key());
   entry.set_uid(result->object.head.uid);
   entry.set_applied_digest(digest);
-  if (wanted) entry.set_generation(deployment->running_generation);
+  if (wanted && entry.generation() != deployment->running_generation) {
+    entry.clear_changes();
+    entry.set_generation(deployment->running_generation);
+  }
   entry.set_applied_fields(OwnedFieldsText(live));
   entry.set_foreign_digest(ForeignFieldsDigest(live));
   entry.set_finished(false);
@@ -392,6 +395,8 @@ absl::optional<Refusal> ObjectSender::Took(
   object->applied_version = result->object.head.resource_version;
   if (!wanted) return absl::nullopt;
   object->needs_apply = false;
+  object->contested.clear();
+  object->contest_timer.reset();
   object->reported.clear();
   ReadLive(*deployment, id, *object, result->object, live);
   Changed(*deployment, id, core::v1::SYNC_STATE_SYNCED, "", "");

@@ -5,7 +5,6 @@
 #ifndef FLOTILLA_AGENT_RECONCILE_OBJECT_STATE_H_
 #define FLOTILLA_AGENT_RECONCILE_OBJECT_STATE_H_
 
-#include <deque>
 #include <memory>
 #include <set>
 #include <string>
@@ -60,9 +59,10 @@ struct ObjectState {
   std::string reported;
   // What others have added, as it was reported.
   std::set<std::string> additions;
-  // When it was corrected last, for slowing down in a fight.
-  std::deque<absl::Duration> corrected_at;
-  std::shared_ptr<Timer> fight_timer;
+  // What somebody does to it again and again, so that it is left for now;
+  // empty: nothing.
+  std::string contested;
+  std::shared_ptr<Timer> contest_timer;
 };
 
 }  // namespace flotilla::agent

@@ -485,6 +485,8 @@ void Reconciler::StartRun(const Ptr& deployment) {
         return object != deployment->objects.end() &&
                !object->second.needs_apply &&
                (object->second.busy > 0 ||
+                (!object->second.contested.empty() &&
+                 entry.generation() == deployment->running_generation) ||
                 object->second.sync == core::v1::SYNC_STATE_SYNCED ||
                 // Drift that is only reported.
                 (!corrects &&

@@ -716,24 +716,6 @@ TEST_F(ReconcilerTest, AnAgentThatLostItsDiskKnowsItsObjectsByTheirMark) {
   EXPECT_EQ(PhaseOf("b"), core::v1::PHASE_HEALTHY) << ProblemsOf("b");
 }
 
-TEST_F(ReconcilerTest, SomebodyWhoChangesItAgainAndAgainSlowsUsDown) {
-  Assign(1, {ConfigMap("a")});
-  kube_.ClearRequests();
-  for (int i = 0; i < 1000; ++i) {
-    ASSERT_THAT(kube_.EditAs("fighter", Key(ConfigMap("a")),
-                             [i](json& o) {
-                               o["data"]["key"] = absl::StrCat("x", i);
-                             }),
-                IsOk());
-    Settle(absl::Milliseconds(50));
-  }
-  EXPECT_GE(kube_.WriteCount(), 300u);
-  EXPECT_LT(kube_.WriteCount(), 320u);
-
-  Settle(absl::Minutes(2));
-  EXPECT_EQ((*kube_.Find(Key(ConfigMap("a"))))["data"]["key"], "1");
-}
-
 json Account(const std::string& name) {
   return {{"apiVersion", "v1"},
           {"kind", "ServiceAccount"},

@@ -341,9 +341,13 @@ class Bench:
         name = next(iter(self._clocks))
         jane = self.scene.fleet[name].client(JANE)
         admin = self.scene.admin(name)
+        # More than that of one object is a fight, which the agent leaves.
+        rounds = range((self.drifts + 4) // 5)
         self.scene.apply(bundle("drift", [
-            config_map("drifts", {"mode": "calm"}, NAMESPACE),
-            deployment("drifts", 2, namespace=NAMESPACE),
+            *(config_map(f"{kind}-{i}", {"mode": "calm"}, NAMESPACE)
+              for kind in ("values", "deletions") for i in rounds),
+            *(deployment(f"replicas-{i}", 2, namespace=NAMESPACE)
+              for i in rounds),
         ], namespace=NAMESPACE))
         self.scene.wait_ready(bundle="drift")
         maps = ObjectWatch(
@@ -355,43 +359,45 @@ class Bench:
             lambda o: (o["metadata"]["generation"], o["spec"]["replicas"]),
         )
 
-        def value(i):
-            jane.patch("ConfigMap", "drifts", {"data": {"mode": f"wild{i}"}},
+        def value(i, name):
+            jane.patch("ConfigMap", name, {"data": {"mode": f"wild{i}"}},
                        NAMESPACE, field_manager="janes-editor")
             answered = time.monotonic()
             return answered, maps, lambda what: what and what[1] == "calm"
 
-        def deletion(_):
-            live = admin.get("ConfigMap", "drifts", NAMESPACE)
+        def deletion(_, name):
+            live = admin.get("ConfigMap", name, NAMESPACE)
             uid = live["metadata"]["uid"]
-            jane.delete("ConfigMap", "drifts", NAMESPACE)
+            jane.delete("ConfigMap", name, NAMESPACE)
             answered = time.monotonic()
             return answered, maps, lambda what: (
                 what and what[0] != uid and what[1] == "calm"
             )
 
-        def replicas(_):
+        def replicas(_, name):
             admin.wait("Deployment", lambda found: all(
                 map(is_available, found)
             ), NAMESPACE)
-            answer = admin.get("Deployment", "drifts", NAMESPACE)
+            answer = admin.get("Deployment", name, NAMESPACE)
             generation = answer["metadata"]["generation"]
-            jane.scale("Deployment", "drifts", NAMESPACE, 5)
+            jane.scale("Deployment", name, NAMESPACE, 5)
             answered = time.monotonic()
             return answered, deployments, lambda what: (
                 what and what[0] > generation + 1 and what[1] == 2
             )
 
-        for kind, act in (
-            ("value", value), ("deletion", deletion), ("replicas", replicas),
+        for kind, what, act in (
+            ("value", "values", value), ("deletion", "deletions", deletion),
+            ("replicas", "replicas", replicas),
         ):
             healed = Samples()
             for i in range(self.drifts):
-                answered, clock, fits = act(i)
+                name = f"{what}-{i // 5}"
+                answered, clock, fits = act(i, name)
                 # The watch may still show what was before the change.
-                self._saw_change(clock, answered)
+                self._saw_change(clock, name, answered)
                 healed.add(
-                    max(0, clock.wait({"drifts"}, fits, 30) - answered)
+                    max(0, clock.wait({name}, fits, 30) - answered)
                 )
                 time.sleep(0.05)
             self.results.append((
@@ -407,10 +413,10 @@ class Bench:
         self.scene.delete("bundle", "drift")
         self.scene.wait_gone(bundle="drift")
 
-    def _saw_change(self, clock, answered):
+    def _saw_change(self, clock, name, answered):
         """Lets the event of the change itself come in."""
         with contextlib.suppress(TimeoutError):
-            clock.newer("drifts", answered - 0.002, 0.5)
+            clock.newer(name, answered - 0.002, 0.5)
 
     # At rest.
 

@@ -2,6 +2,9 @@
 """What counts as drift on a real API server, and what does not."""
 
 import base64
+import copy
+import json
+import subprocess
 
 from e2e.options.case import Case
 from e2e.story.documents import config_map, deployment, text
@@ -258,6 +261,270 @@ class WellKnownTest(DriftCase):
                     if "webhookconfig" in line
                 ], [])
                 self.leave()
+
+
+class ContestTest(DriftCase):
+
+    def test_a_fight_is_left_and_shown_and_a_revision_takes_it_up(self):
+        self.deliver(config_map("x", {"a": "1"}))
+
+        def fight(i):
+            self.dev.patch("ConfigMap", "x", {"data": {"a": f"theirs-{i}"}},
+                           self.name, field_manager="fighter")
+
+        for i in range(5):
+            fight(i)
+            wait_until(lambda: self.live("x")["data"]["a"] == "1", 30,
+                       f"correction {i}")
+        mark = self.mark()
+        fight(5)
+        self.wait_state("Modified", "theirs-5", "fighter")
+        self.wait_resource("x", "fighter did such a thing more than 5 times")
+        self.seen()
+        self.assertEqual(self.writes_but_barrier(mark), [])
+
+        with self.subTest("a restart is no new round"):
+            self.scene.agents["dev"].restart()
+            self.scene.wait_online()
+            self.seen()
+            self.assertEqual(self.writes_but_barrier(mark), [])
+            self.assertEqual(self.live("x")["data"]["a"], "theirs-5")
+            self.wait_state("Modified", "theirs-5", "fighter")
+        self.again(config_map("x", {"a": "2"}))
+        self.assertEqual(self.live("x")["data"]["a"], "2")
+
+
+PODS = {
+    "metadata": {"creationTimestamp": None, "labels": {"app": "odd"}},
+    "spec": {
+        "containers": [{
+            "name": "main", "image": "nginx", "args": [], "command": None,
+            "ports": [{"containerPort": 80, "name": "http"}],
+            "env": [{"name": "A", "value": "1"}, {"name": "B", "value": ""}],
+            "resources": {
+                "requests": {"cpu": "1000m", "memory": "0.5Gi"},
+                "limits": {"cpu": 2, "memory": "1024Mi"},
+            },
+            "readinessProbe": {"httpGet": {"port": "http", "path": "/"}},
+            "securityContext": {},
+        }],
+        "nodeSelector": {}, "tolerations": [], "volumes": None,
+    },
+}
+WORKLOAD = {"selector": {"matchLabels": {"app": "odd"}}, "template": PODS}
+
+
+def odd(kind, name="odd", api_version="v1", **rest):
+    return {"apiVersion": api_version, "kind": kind,
+            "metadata": {"name": name, "creationTimestamp": None,
+                         "annotations": None, "labels": {}},
+            **rest}
+
+
+# What the server keeps in another form than it was written.
+ODD = [
+    odd("Deployment", api_version="apps/v1", status={},
+        spec={**WORKLOAD, "replicas": 1, "strategy": {}}),
+    odd("StatefulSet", api_version="apps/v1",
+        spec={**WORKLOAD, "serviceName": "odd", "replicas": None,
+              "volumeClaimTemplates": [{
+                  "metadata": {"name": "data", "creationTimestamp": None},
+                  "spec": {"accessModes": ["ReadWriteOnce"], "resources": {
+                      "requests": {"storage": "1024Mi"}}},
+                  "status": {},
+              }]}),
+    odd("Service", spec={
+        "clusterIP": "", "selector": {"app": "odd"}, "type": "ClusterIP",
+        "ports": [{"port": 80, "targetPort": "http"},
+                  {"port": 53, "protocol": "UDP", "name": "dns"},
+                  {"port": 53, "protocol": "TCP", "name": "dns-tcp"}][:1],
+    }, status={"loadBalancer": {}}),
+    odd("Service", "headless", spec={
+        "clusterIP": "None", "selector": {"app": "odd"},
+        "ports": [{"port": 53, "protocol": "UDP", "name": "dns"},
+                  {"port": 53, "protocol": "TCP", "name": "dns-tcp"}],
+    }),
+    odd("ConfigMap", "empty", data={}, binaryData=None),
+    odd("ConfigMap", "null", data=None),
+    odd("Secret", "strings", stringData={"a": "b"}, data={"c": "ZA=="}),
+    odd("Secret", "nothing", type="Opaque", data={}),
+    odd("ServiceAccount", imagePullSecrets=[], secrets=None),
+    odd("Role", api_version="rbac.authorization.k8s.io/v1", rules=[]),
+    odd("RoleBinding", api_version="rbac.authorization.k8s.io/v1",
+        roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role",
+                 "name": "odd"},
+        subjects=[{"kind": "ServiceAccount", "name": "odd"}]),
+    odd("NetworkPolicy", api_version="networking.k8s.io/v1", spec={
+        "podSelector": {}, "ingress": [], "egress": [{}],
+        "policyTypes": ["Ingress", "Egress"],
+    }),
+    odd("PodDisruptionBudget", api_version="policy/v1", spec={
+        "maxUnavailable": "25%", "selector": {"matchLabels": {"app": "odd"}},
+    }),
+    odd("LimitRange", spec={"limits": [{
+        "type": "Container", "default": {"cpu": "0.5", "memory": "1G"},
+    }]}),
+    odd("ResourceQuota", spec={"hard": {"cpu": "8000m", "pods": 99}}),
+    odd("CronJob", api_version="batch/v1", spec={
+        "schedule": "0 0 1 1 *", "suspend": None, "jobTemplate": {
+            "metadata": {"creationTimestamp": None},
+            "spec": {"template": {
+                "spec": {**PODS["spec"], "restartPolicy": "Never"},
+            }},
+        },
+    }),
+    odd("Ingress", api_version="networking.k8s.io/v1", spec={"rules": [{
+        "host": "odd.test", "http": {"paths": [{
+            "path": "/", "pathType": "Prefix", "backend": {
+                "service": {"name": "odd", "port": {"number": 80}},
+            },
+        }]},
+    }]}, status={"loadBalancer": {}}),
+    {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "odds.drift.flotilla.test",
+                     "creationTimestamp": None},
+        "spec": {
+            "group": "drift.flotilla.test", "scope": "Namespaced",
+            "names": {"kind": "Odd", "plural": "odds"},
+            "versions": [{
+                "name": "v1", "served": True, "storage": True,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object",
+                    "x-kubernetes-preserve-unknown-fields": True,
+                    "properties": {"spec": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                        "properties": {
+                            "size": {"x-kubernetes-int-or-string": True},
+                            "mode": {"type": "string", "default": "calm"},
+                            "kept": {"type": "string", "nullable": True},
+                            "gone": {"type": "string"},
+                        },
+                    }},
+                }},
+                "subresources": {"status": {}},
+            }],
+        },
+        "status": {"acceptedNames": {"kind": "", "plural": ""},
+                   "conditions": None, "storedVersions": None},
+    },
+    odd("Odd", api_version="drift.flotilla.test/v1", spec={
+        "size": "10%", "kept": None, "gone": None, "free": {
+            "null": None, "empty": {}, "none": [], "list": [[1], [{}]],
+            "number": 1.0, "big": 9007199254740993,
+        },
+    }, status={"phase": "written in Git"}),
+]
+
+
+class UntouchedTest(DriftCase):
+
+    def kubectl_differs(self, manifest):
+        """What kubectl diff --server-side says of an object of ours."""
+        live = self.live(
+            manifest["metadata"]["name"], manifest["kind"],
+            namespace="" if manifest["kind"].startswith("Custom") else None,
+        )
+        sent = copy.deepcopy(manifest)
+        metadata = sent["metadata"]
+        for marks in ("labels", "annotations"):
+            metadata[marks] = {
+                **(metadata.get(marks) or {}),
+                **{key: value
+                   for key, value in live["metadata"].get(marks, {}).items()
+                   if key.startswith("flotilla.dev/")},
+            }
+        if "namespace" in live["metadata"]:
+            metadata["namespace"] = self.name
+        result = subprocess.run(
+            ["kubectl", "diff", "--server-side", "--force-conflicts",
+             "--field-manager=flotilla", "-f", "-", "--kubeconfig",
+             self.scene.fleet["dev"].kubeconfig()],
+            input=json.dumps(sent), capture_output=True, text=True,
+            check=False,
+        )
+        if result.returncode > 1:
+            raise AssertionError(result.stderr)
+        return result.stdout
+
+    def modified(self):
+        return {
+            (found["key"]["kind"], found["key"]["name"])
+            for found in self.scene.resources(gitrepo=self.name)
+            if found.get("sync") == "SYNC_STATE_DRIFTED"
+        }
+
+    def test_nothing_is_modified_after_an_apply(self):
+        mark = self.mark()
+        self.deliver(*ODD)
+        applied = [line for line in self.writes(mark) if self.name in line
+                   or "odds.drift" in line]
+        self.assertEqual(len(applied), len(set(applied)), applied)
+        mark = self.mark()
+
+        self.seen()
+        self.scene.agents["dev"].restart()
+        self.scene.wait_online()
+        self.seen()
+        self.ready()
+
+        self.assertEqual(self.writes_but_barrier(mark), [])
+        self.assertEqual(
+            [record for record in self.drift()
+             if record["key"]["name"] != "barrier"], [],
+        )
+        for manifest in ODD:
+            with self.subTest(manifest["kind"]):
+                self.assertEqual(self.kubectl_differs(manifest), "")
+
+    def test_the_verdict_is_that_of_kubectl(self):
+        def web(name):
+            found = deployment(name, 1)
+            found["spec"]["template"]["spec"]["containers"][0].update(
+                resources={"limits": {"cpu": "1000m"}},
+                env=[{"name": "A", "value": "1"}],
+            )
+            return found
+
+        main = "/spec/template/spec/containers/0"
+        edits = {
+            "value": [("replace", f"{main}/image", "other")],
+            "removal": [("remove", f"{main}/env", None)],
+            "addition": [("add", f"{main}/env/-",
+                          {"name": "B", "value": "2"})],
+            "annotation": [("add", "/metadata/annotations/x", "y")],
+            "label": [("add", "/metadata/labels/x", "y")],
+            "spelling": [("replace", f"{main}/resources/limits/cpu", "1")],
+            "default": [("replace", "/spec/revisionHistoryLimit", 3)],
+            "replicas": [("replace", "/spec/replicas", 0)],
+            "list": [("add", f"{main}/args", ["x"])],
+            "container": [("add", "/spec/template/spec/containers/-",
+                           {"name": "side", "image": "x"})],
+            "nothing": [],
+        }
+        objects = {name: web(name) for name in edits}
+        self.deliver(*objects.values(), correctDrift={"enabled": False})
+
+        for name, operations in edits.items():
+            self.dev.patch(
+                "Deployment", name,
+                [{"op": op, "path": path, "value": value}
+                 for op, path, value in operations],
+                self.name, patch_type="json", field_manager="jane",
+            )
+        theirs = {
+            ("Deployment", name) for name, manifest in objects.items()
+            if self.kubectl_differs(manifest)
+        }
+
+        wait_until(lambda: self.modified() == theirs, 30,
+                   f"the same verdict as {sorted(theirs)}")
+        for name in ("value", "removal", "replicas"):
+            self.assertIn(("Deployment", name), theirs)
+        for name in ("nothing", "addition", "annotation"):
+            self.assertNotIn(("Deployment", name), theirs)
 
 
 if __name__ == "__main__":
