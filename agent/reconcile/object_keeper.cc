@@ -9,6 +9,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "agent/apply/doubled_names.h"
 #include "agent/apply/inventory.h"
 #include "agent/drift/contest.h"
 #include "agent/drift/drift_diff.h"
@@ -243,6 +244,7 @@ void ObjectKeeper::Compare(const Ptr& deployment, const ObjectIdentity& id,
                    if (blob.ok()) {
                      absl::StatusOr<json> parsed = ParseKubeJson(*blob);
                      if (parsed.ok()) wanted = *std::move(parsed);
+                     DropDoubledNames(&wanted);
                    }
                    Judge(deployment, id, wanted, live);
                    sender_.Release(deployment, id);

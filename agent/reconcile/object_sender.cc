@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/apply/doubled_names.h"
 #include "agent/apply/inventory.h"
 #include "agent/apply/prune_rules.h"
 #include "agent/drift/drift_diff.h"
@@ -123,11 +124,14 @@ void ObjectSender::SendAdapted(const Ptr& deployment, const ObjectIdentity& id,
         // What cannot be read is refused by the request.
         if (blob.ok() && digest == state->want.blob_digest()) {
           if (const auto wanted = ParseKubeJson(*blob); wanted.ok()) {
-            const json adapted =
+            json adapted =
                 IgnoreRules(deployment->running->policy(), state->want.key())
                     .WithWellKnown(*wanted, live)
                     .Adapted(*wanted, live, &state->held_pointers);
-            if (!state->held_pointers.empty()) body = CanonicalJson(adapted);
+            const bool dropped = DropDoubledNames(&adapted);
+            if (dropped || !state->held_pointers.empty()) {
+              body = CanonicalJson(adapted);
+            }
           }
         }
         Request(deployment, id, lane, std::move(options), std::move(body),
@@ -139,10 +143,19 @@ void ObjectSender::Request(const Ptr& deployment, const ObjectIdentity& id,
                            Lane lane, ApplyOptions options, std::string body,
                            Answer done) {
   const core::v1::ManifestEntry& want = deployment->objects.at(id).want;
-  auto answered = [alive = alive_, digest = want.blob_digest(),
+  const bool as_it_is = body.empty();
+  auto answered = [this, alive = alive_, deployment, id, lane, options,
+                   as_it_is, digest = want.blob_digest(),
                    done = std::move(done)](
                       absl::StatusOr<ApplyResult> result) mutable {
-    if (*alive) done(digest, std::move(result));
+    if (!*alive) return;
+    if (as_it_is && IsForDoubledNames(result.status()) &&
+        IsWanted(*deployment, id, digest)) {
+      SendWithoutDoubles(deployment, id, lane, std::move(options),
+                         result.status(), std::move(done));
+    } else {
+      done(digest, std::move(result));
+    }
   };
   if (body.empty()) {
     applier_.Apply(lane, deployment->user, want.key(), want.blob_digest(),
@@ -151,6 +164,28 @@ void ObjectSender::Request(const Ptr& deployment, const ObjectIdentity& id,
     applier_.ApplyBody(lane, deployment->user, want.key(), std::move(body),
                        std::move(options), std::move(answered));
   }
+}
+
+void ObjectSender::SendWithoutDoubles(const Ptr& deployment,
+                                      const ObjectIdentity& id, Lane lane,
+                                      ApplyOptions options,
+                                      const absl::Status& refused,
+                                      Answer done) {
+  const std::string digest = deployment->objects.at(id).want.blob_digest();
+  cache_.GetBlob(digest, [this, alive = alive_, deployment, id, lane, digest,
+                          refused, options = std::move(options),
+                          done = std::move(done)](
+                             absl::StatusOr<std::string> blob) mutable {
+    if (!*alive) return;
+    absl::StatusOr<json> object = ParseKubeJson(blob.ok() ? *blob : "");
+    if (!object.ok() || !DropDoubledNames(&*object) ||
+        !IsWanted(*deployment, id, digest)) {
+      done(digest, refused);
+      return;
+    }
+    Request(deployment, id, lane, std::move(options), CanonicalJson(*object),
+            std::move(done));
+  });
 }
 
 void ObjectSender::SendNow(const Ptr& deployment, const ObjectIdentity& id,

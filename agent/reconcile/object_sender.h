@@ -111,6 +111,10 @@ class ObjectSender {
   // `body` is empty when the blob is sent as it is.
   void Request(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
                ApplyOptions options, std::string body, Answer done);
+  // After `refused`: of what is there twice, the last one is sent.
+  void SendWithoutDoubles(const Ptr& deployment, const ObjectIdentity& id,
+                          Lane lane, ApplyOptions options,
+                          const absl::Status& refused, Answer done);
   // Sends it with the fields of `live` that the rules name.
   void SendAdapted(const Ptr& deployment, const ObjectIdentity& id, Lane lane,
                    ApplyOptions options, const nlohmann::json& live,
