@@ -109,18 +109,34 @@ std::string DeploymentTally::Message(absl::string_view kind_word,
   return out;
 }
 
+namespace {
+
+// Applies `f` to each field's pair of values.
+template <typename F>
+void Combine(const admin::v1::StateCounts& from, admin::v1::StateCounts& to,
+             F f) {
+  to.set_desired(f(to.desired(), from.desired()));
+  to.set_ready(f(to.ready(), from.ready()));
+  to.set_not_ready(f(to.not_ready(), from.not_ready()));
+  to.set_wait_applied(f(to.wait_applied(), from.wait_applied()));
+  to.set_err_applied(f(to.err_applied(), from.err_applied()));
+  to.set_modified(f(to.modified(), from.modified()));
+  to.set_pending(f(to.pending(), from.pending()));
+  to.set_offline(f(to.offline(), from.offline()));
+  to.set_deleting(f(to.deleting(), from.deleting()));
+  to.set_out_of_sync(f(to.out_of_sync(), from.out_of_sync()));
+}
+
+}  // namespace
+
 void AddCounts(const admin::v1::StateCounts& from,
                admin::v1::StateCounts& to) {
-  to.set_desired(to.desired() + from.desired());
-  to.set_ready(to.ready() + from.ready());
-  to.set_not_ready(to.not_ready() + from.not_ready());
-  to.set_wait_applied(to.wait_applied() + from.wait_applied());
-  to.set_err_applied(to.err_applied() + from.err_applied());
-  to.set_modified(to.modified() + from.modified());
-  to.set_pending(to.pending() + from.pending());
-  to.set_offline(to.offline() + from.offline());
-  to.set_deleting(to.deleting() + from.deleting());
-  to.set_out_of_sync(to.out_of_sync() + from.out_of_sync());
+  Combine(from, to, [](uint32_t a, uint32_t b) { return a + b; });
+}
+
+void SubtractCounts(const admin::v1::StateCounts& from,
+                    admin::v1::StateCounts& to) {
+  Combine(from, to, [](uint32_t a, uint32_t b) { return a - b; });
 }
 
 }  // namespace flotilla::manager

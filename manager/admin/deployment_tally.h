@@ -122,6 +122,9 @@ class DeploymentTally {
 
 // Adds `from` to `to`, field by field.
 void AddCounts(const admin::v1::StateCounts& from, admin::v1::StateCounts& to);
+// Takes `from`, which must have been added, off `to`.
+void SubtractCounts(const admin::v1::StateCounts& from,
+                    admin::v1::StateCounts& to);
 
 }  // namespace flotilla::manager
 

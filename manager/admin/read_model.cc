@@ -252,6 +252,7 @@ void ReadModel::TouchCluster(const Name& cluster) const {
   const auto groups = groups_of_.find(cluster);
   if (groups == groups_of_.end()) return;
   for (const std::string& group : groups->second) {
+    members_of_[{cluster.first, group}].changed.insert(cluster.second);
     Touch({kClusterGroup, cluster.first, group});
   }
 }
@@ -334,13 +335,17 @@ void ReadModel::SetGroups(const Name& cluster, std::set<std::string> groups) {
     for (const std::string& group : known->second) {
       if (groups.count(group) > 0) continue;
       const auto members = members_of_.find({cluster.first, group});
-      members->second.erase(cluster.second);
-      if (members->second.empty()) members_of_.erase(members);
+      members->second.tally.Remove(cluster.second);
+      members->second.changed.erase(cluster.second);
+      if (members->second.tally.size() == 0 &&
+          members->second.changed.empty()) {
+        members_of_.erase(members);
+      }
       Touch({kClusterGroup, cluster.first, group});
     }
   }
   for (const std::string& group : groups) {
-    members_of_[{cluster.first, group}].insert(cluster.second);
+    members_of_[{cluster.first, group}].changed.insert(cluster.second);
   }
   if (groups.empty()) {
     groups_of_.erase(cluster);
@@ -1072,6 +1077,22 @@ ReadModel::ClusterState ReadModel::StateOf(const Name& cluster) const {
   return state;
 }
 
+const GroupTally& ReadModel::MembersOf(const Name& group) const {
+  static const GroupTally& none = *new GroupTally();
+  const auto found = members_of_.find(group);
+  if (found == members_of_.end()) return none;
+  auto& [tally, changed] = found->second;
+  for (const std::string& cluster : changed) {
+    const ClusterState state = StateOf({group.first, cluster});
+    const DeploymentTally& deployments = ClusterTally(state.cluster_id);
+    tally.Set(cluster, {state.rank == static_cast<int>(FoldedState::kReady),
+                        state.rank, state.word, deployments.counts(),
+                        deployments.resources()});
+  }
+  changed.clear();
+  return tally;
+}
+
 std::string ReadModel::ClusterMessage(const Name& name,
                                       const ClusterState& state,
                                       Wording wording) const {
@@ -1137,49 +1158,44 @@ admin::v1::Cluster ReadModel::FoldCluster(const storage::v1::Document& document,
 
 admin::v1::ClusterGroup ReadModel::FoldClusterGroup(
     const storage::v1::Document& document, Wording wording) const {
-  constexpr size_t kNamed = 10;
+  constexpr int kNamed = 10;
   admin::v1::ClusterGroup group;
   group.set_workspace(document.workspace());
   group.set_name(document.name());
-  admin::v1::StateCounts& sum = *group.mutable_deployments();
-  // By rank and word: how many, and the first.
-  std::map<std::pair<int, std::string>, std::pair<int, std::string>> waiting;
-  std::vector<std::string> named;
-  const auto members =
-      members_of_.find({document.workspace(), document.name()});
-  if (members != members_of_.end()) {
-    for (const std::string& member : members->second) {
-      const ClusterState state = StateOf({document.workspace(), member});
-      const DeploymentTally& tally = ClusterTally(state.cluster_id);
-      group.set_clusters(group.clusters() + 1);
-      AddCounts(tally.counts(), sum);
-      AddCounts(tally.resources(), *group.mutable_resources());
-      if (state.rank == static_cast<int>(FoldedState::kReady)) continue;
-      group.set_non_ready_clusters(group.non_ready_clusters() + 1);
-      if (named.size() < kNamed) named.push_back(member);
-      auto& [count, first] = waiting[{state.rank, state.word}];
-      if (count++ == 0) first = member;
-    }
-  }
-  group.set_state(waiting.empty() ? "Ready" : waiting.begin()->first.second);
+  const GroupTally& members =
+      MembersOf({document.workspace(), document.name()});
+  group.set_clusters(static_cast<uint32_t>(members.size()));
+  group.set_non_ready_clusters(
+      static_cast<uint32_t>(members.not_ready().size()));
+  *group.mutable_deployments() = members.deployments();
+  *group.mutable_resources() = members.resources();
+  group.set_state(members.waiting().empty()
+                      ? "Ready"
+                      : members.waiting().begin()->first.second);
   std::string message;
-  for (const auto& [which, clusters] : waiting) {
-    const Name first(document.workspace(), clusters.second);
+  for (const auto& [which, clusters] : members.waiting()) {
+    const Name first(document.workspace(), *clusters.begin());
     const ClusterState state = StateOf(first);
     absl::StrAppend(&message, message.empty() ? "" : "; ",
                     wording == Wording::kLasting && !state.cluster_id.empty()
                         ? FleetWord(static_cast<FoldedState>(which.first))
                         : which.second,
-                    "(", clusters.first, ") [Cluster ", clusters.second, ": ",
+                    "(", clusters.size(), ") [Cluster ", first.second, ": ",
                     ClusterMessage(first, state, wording), "]");
   }
   group.set_message(message);
-  for (const std::string& name : named) group.add_non_ready_names(name);
+  for (const std::string& name : members.not_ready()) {
+    if (group.non_ready_names_size() == kNamed) break;
+    group.add_non_ready_names(name);
+  }
   group.set_clusters_ready(absl::StrCat(
       group.clusters() - group.non_ready_clusters(), "/", group.clusters(),
-      named.empty() ? ""
-                    : absl::StrCat(" (", absl::StrJoin(named, ", "), ")")));
-  group.set_bundles_ready(absl::StrCat(sum.ready(), "/", sum.desired()));
+      group.non_ready_names().empty()
+          ? ""
+          : absl::StrCat(" (", absl::StrJoin(group.non_ready_names(), ", "),
+                         ")")));
+  group.set_bundles_ready(absl::StrCat(members.deployments().ready(), "/",
+                                       members.deployments().desired()));
   return group;
 }
 

@@ -31,6 +31,7 @@
 #include "flotilla/core/v1/core.pb.h"
 #include "flotilla/storage/v1/storage.pb.h"
 #include "manager/admin/deployment_tally.h"
+#include "manager/admin/group_tally.h"
 #include "manager/admin/resource_index.h"
 #include "manager/status/status_fold.h"
 #include "manager/status/status_source.h"
@@ -178,7 +179,6 @@ class ReadModel {
     core::v1::DeleteCause removal = core::v1::DELETE_CAUSE_UNSPECIFIED;
     bool has_problems = false;
   };
-  // A cluster as its groups see it.
   struct ClusterState {
     // Empty without an enrolled agent.
     std::string cluster_id;
@@ -186,6 +186,12 @@ class ReadModel {
     std::string word;
     // The worse, the lower.
     int rank = 0;
+  };
+
+  struct Group {
+    GroupTally tally;
+    // Of which it has not been counted yet what is so now.
+    std::set<std::string> changed;
   };
 
   // Reads a mirror's changes once everything is known.
@@ -254,6 +260,8 @@ class ReadModel {
   admin::v1::ClusterGroup FoldClusterGroup(
       const storage::v1::Document& document, Wording wording) const;
   ClusterState StateOf(const Name& cluster) const;
+  // Valid until the loop's next task.
+  const GroupTally& MembersOf(const Name& group) const;
   std::string ClusterMessage(const Name& name, const ClusterState& state,
                              Wording wording) const;
   // What follows "0 clusters match" when some have no agent yet; else "".
@@ -282,7 +290,8 @@ class ReadModel {
   std::map<Name, std::set<std::string>> identities_by_name_;
   absl::flat_hash_map<std::string, Name> name_of_identity_;
   std::map<Name, std::set<std::string>> groups_of_;
-  std::map<Name, std::set<std::string>> members_of_;
+  // Asking for a group counts those of its clusters that changed.
+  mutable std::map<Name, Group> members_of_;
   // What presence said last.
   mutable absl::flat_hash_map<std::string, bool> online_;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How long it takes from one change to the statuses that it makes: 1,000
-// clusters in 10 groups, 100 bundles, all of one GitRepo and all everywhere.
+// How long it takes from one change to the statuses that it makes: clusters in
+// groups, bundles that are all of one GitRepo and all everywhere.
 // The 300 ms that a burst is waited for are not in it: the clock is simulated.
 //
 //   bazel run -c opt //manager/admin:status_benchmark
@@ -33,9 +33,13 @@
 namespace flotilla::manager {
 namespace {
 
-constexpr int kClusters = 1000;
-constexpr int kBundles = 100;
-constexpr int kGroups = 10;
+struct Size {
+  int clusters;
+  int groups;
+  int bundles;
+};
+constexpr Size kFleet = {1000, 10, 100};
+constexpr Size kLargeGroup = {10000, 1, 1};
 constexpr char kWorkspace[] = "fleet-default";
 
 std::string ClusterOf(int i) { return absl::StrCat("cluster-", i); }
@@ -43,7 +47,7 @@ std::string BundleOf(int i) { return absl::StrCat("bundle-", i); }
 
 class Fleet {
  public:
-  Fleet() {
+  explicit Fleet(const Size& size) : size_(size) {
     presence_.online = true;
     presence_.last_seen = clock_.Now();
     ReadModelSources sources;
@@ -80,6 +84,21 @@ class Fleet {
         observed);
   }
 
+  // What the agent says of one object.
+  void ReportObject(int cluster, int bundle, const std::string& message) {
+    core::v1::ResourceStatus status;
+    status.set_bundle_id(BundleOf(bundle));
+    status.mutable_key()->set_group("apps");
+    status.mutable_key()->set_version("v1");
+    status.mutable_key()->set_kind("Deployment");
+    status.mutable_key()->set_namespace_("default");
+    status.mutable_key()->set_name("web");
+    status.set_sync(core::v1::SYNC_STATE_SYNCED);
+    status.set_health(core::v1::HEALTH_PROGRESSING);
+    status.set_message(message);
+    model_->OnResource(ClusterOf(cluster), status);
+  }
+
   // Until everybody has been told.
   void Settle() {
     Flush();
@@ -104,7 +123,7 @@ class Fleet {
     build.set_commit_id("c1");
     build.set_document_generation(1);
     Put(kBundleFamily, BundleBuildKey(kWorkspace, "all"), build);
-    for (int g = 0; g < kGroups; ++g) {
+    for (int g = 0; g < size_.groups; ++g) {
       storage::v1::Document group;
       group.set_workspace(kWorkspace);
       group.set_kind("ClusterGroup");
@@ -117,7 +136,7 @@ class Fleet {
       Put(kDocumentFamily,
           DocumentKey(kWorkspace, "ClusterGroup", group.name()), group);
     }
-    for (int b = 0; b < kBundles; ++b) {
+    for (int b = 0; b < size_.bundles; ++b) {
       storage::v1::BundleHead head;
       head.set_bundle_id(BundleOf(b));
       head.set_workspace(kWorkspace);
@@ -125,7 +144,7 @@ class Fleet {
       head.set_git_repo("all");
       Put(kBundleFamily, BundleHeadKey(head.bundle_id()), head);
     }
-    for (int c = 0; c < kClusters; ++c) FillCluster(c);
+    for (int c = 0; c < size_.clusters; ++c) FillCluster(c);
     Flush();
   }
 
@@ -138,14 +157,14 @@ class Fleet {
     cluster.mutable_cluster();
     core::v1::LabelPair& label = *cluster.add_labels();
     label.set_key("group");
-    label.set_value(absl::StrCat(c % kGroups));
+    label.set_value(absl::StrCat(c % size_.groups));
     Put(kDocumentFamily, DocumentKey(kWorkspace, "Cluster", id), cluster);
     storage::v1::ClusterIdentity identity;
     identity.set_cluster_id(id);
     identity.set_workspace(kWorkspace);
     identity.set_name(id);
     Put(kClusterFamily, ClusterIdentityKey(id), identity);
-    for (int b = 0; b < kBundles; ++b) {
+    for (int b = 0; b < size_.bundles; ++b) {
       storage::v1::Desired desired;
       desired.set_cluster_id(id);
       desired.set_bundle_id(BundleOf(b));
@@ -180,6 +199,9 @@ class Fleet {
     loop_.RunUntilIdle();
   }
 
+  // Constant after construction.
+  const Size size_;
+
   SimulatedLoop loop_;
   FakeClock clock_;
   MemoryStore store_{loop_};
@@ -192,7 +214,7 @@ class Fleet {
 };
 
 Fleet& TheFleet() {
-  static Fleet& fleet = *new Fleet();
+  static Fleet& fleet = *new Fleet(kFleet);
   return fleet;
 }
 
@@ -202,7 +224,7 @@ void BM_OneDeploymentChanges(benchmark::State& state) {
   int64_t n = 0;
   for (auto _ : state) {
     const int which = static_cast<int>(n / 2);
-    fleet.Report(which % kClusters, which % kBundles,
+    fleet.Report(which % kFleet.clusters, which % kFleet.bundles,
                  n % 2 == 0 ? core::v1::PHASE_VERIFYING
                             : core::v1::PHASE_HEALTHY);
     fleet.Settle();
@@ -212,6 +234,23 @@ void BM_OneDeploymentChanges(benchmark::State& state) {
       static_cast<double>(fleet.told() - before) / static_cast<double>(n);
 }
 BENCHMARK(BM_OneDeploymentChanges)->Unit(benchmark::kMillisecond);
+
+// An object of a deployment that is not ready, in a large group.
+void BM_OneObjectChanges(benchmark::State& state) {
+  Fleet fleet(kLargeGroup);
+  fleet.Report(0, 0, core::v1::PHASE_VERIFYING);
+  fleet.Settle();
+  const int64_t before = fleet.told();
+  int64_t n = 0;
+  for (auto _ : state) {
+    fleet.ReportObject(0, 0, absl::StrCat(n % 2, " of 3 pods are ready"));
+    fleet.Settle();
+    ++n;
+  }
+  state.counters["statuses"] =
+      static_cast<double>(fleet.told() - before) / static_cast<double>(n);
+}
+BENCHMARK(BM_OneObjectChanges)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace flotilla::manager
