@@ -9,7 +9,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/crypto/private_file.h"
+#include "common/log/log.h"
 #include "common/sqlite/database.h"
+#include "common/sqlite/database_damage.h"
 #include "common/status/status_macros.h"
 #include "common/version/version.h"
 #include "flotilla/core/v1/core.pb.h"
@@ -46,17 +48,11 @@ absl::Status AgentProcess::Open(Options options, const Clock& clock) {
   RETURN_IF_ERROR(MakePrivateFolder(folder))
       << "the data directory " << folder
       << " cannot be used (choose another with --data-dir)";
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<Database> database,
-      Database::Open(absl::StrCat(folder, "/agent.db")),
-      _ << "the data directory " << folder
-        << " cannot be used (choose another with --data-dir)");
   ASSIGN_OR_RETURN(box_,
                    SealedBox::Create(absl::StrCat(folder, "/key"), random_));
   ASSIGN_OR_RETURN(blobs_, DirectoryBlobStore::Open(
                                absl::StrCat(folder, "/blobs"), *box_));
-  ASSIGN_OR_RETURN(cache_, AssignmentCache::Open(std::move(database), *blobs_,
-                                                 pool_, random_));
+  RETURN_IF_ERROR(OpenCache(folder));
   CurlTransportOptions transport;
   transport.user_agent = absl::StrCat("flotilla-agent/", kVersion);
   ASSIGN_OR_RETURN(transport_, CurlTransport::Create(std::move(options.cluster),
@@ -74,6 +70,29 @@ absl::Status AgentProcess::Open(Options options, const Clock& clock) {
       *cache_, *blobs_, *client_, *link_, loop_, clock_, random_,
       options.agent_namespace});
   return absl::OkStatus();
+}
+
+absl::Status AgentProcess::OpenCache(const std::string& folder) {
+  const std::string path = absl::StrCat(folder, "/agent.db");
+  const auto open = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(
+        std::unique_ptr<Database> database, Database::Open(path),
+        _ << "the data directory " << folder
+          << " cannot be used (choose another with --data-dir)");
+    ASSIGN_OR_RETURN(cache_, AssignmentCache::Open(std::move(database), *blobs_,
+                                                   pool_, random_));
+    return absl::OkStatus();
+  };
+  const absl::Status opened = open();
+  if (!absl::IsDataLoss(opened)) return opened;
+  RETURN_IF_ERROR(SetDamagedDatabaseAside(path)) << opened.message();
+  FLOTILLA_LOG(ERROR)
+      << path << " was damaged and is " << path
+      << ".damaged now. The manager sends everything again and nothing is "
+         "deleted; delete by hand what Git gave up while the agent was not "
+         "connected. The error was: "
+      << opened;
+  return open();
 }
 
 void AgentProcess::Start() {

@@ -60,6 +60,8 @@ class AgentProcess {
                Random& random);
 
   absl::Status Open(Options options, const Clock& clock);
+  // A damaged database is set aside: the manager has all that was in it.
+  absl::Status OpenCache(const std::string& folder);
 
   // Collaborators. Not owned.
   Loop& loop_;

@@ -3,6 +3,7 @@
 #include "agent/cache/assignment_cache.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,7 +15,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "agent/cache/assign_rules.h"
+#include "common/crypto/sha256.h"
 #include "common/log/log.h"
+#include "common/sqlite/database_damage.h"
 #include "common/status/status_macros.h"
 #include "common/text/cut_text.h"
 
@@ -24,7 +27,10 @@ namespace {
 using agent::v1::AssignItem;
 using agentstate::v1::StoredAssignment;
 
-constexpr int kSchemaVersion = 1;
+// 1: records lay there as they are.
+// 2: before each record or setting, the start of a digest (Checked below).
+constexpr int kSchemaVersion = 2;
+constexpr size_t kCheckBytes = 8;
 
 constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS setting(key TEXT PRIMARY KEY, value BLOB)"
@@ -34,6 +40,29 @@ constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS inventory(api_group TEXT, kind TEXT, ns TEXT,"
     " name TEXT, record BLOB NOT NULL, PRIMARY KEY(api_group, kind, ns, name))"
     " WITHOUT ROWID;";
+
+// What is written of a value under a key. SQLite does not notice when a disk
+// gives back other bytes, and a tombstone must not come of that.
+std::string Checked(absl::string_view key, absl::string_view value) {
+  return absl::StrCat(
+      Sha256(absl::StrCat(key, absl::string_view("\0", 1), value))
+          .substr(0, kCheckBytes),
+      value);
+}
+
+// The value of what Checked() gave; nothing when it is damaged.
+absl::optional<std::string> Opened(absl::string_view key,
+                                   const std::string& bytes) {
+  if (bytes.size() < kCheckBytes) return absl::nullopt;
+  std::string value = bytes.substr(kCheckBytes);
+  if (Checked(key, value) != bytes) return absl::nullopt;
+  return value;
+}
+
+std::string KeyText(const ObjectIdentity& id) {
+  const auto& [group, kind, ns, name] = id;
+  return absl::StrCat(group, "/", kind, "/", ns, "/", name);
+}
 
 uint64_t Number(const std::string& text) {
   uint64_t number = 0;
@@ -60,44 +89,55 @@ AssignmentCache::AssignmentCache(std::unique_ptr<Database> database,
 
 AssignmentCache::~AssignmentCache() { *alive_ = false; }
 
-absl::Status AssignmentCache::LoadSettings(Random& random) {
-  std::map<std::string, std::string> settings;
+absl::Status AssignmentCache::Damaged() const {
+  return absl::DataLossError(absl::StrCat(
+      database_->path(),
+      " holds a record that cannot be read: restore it, or move the data "
+      "directory away; the manager sends everything again and nothing is "
+      "deleted"));
+}
+
+absl::StatusOr<int> AssignmentCache::LoadSettings() {
+  std::map<std::string, std::string> rows;
   RETURN_IF_ERROR(database_->Query(
       "SELECT key, value FROM setting",
-      [&](const Row& row) { settings[row.Blob(0)] = row.Blob(1); }));
-  const uint64_t version = Number(settings["schema_version"]);
+      [&](const Row& row) { rows[row.Blob(0)] = row.Blob(1); }));
+  if (rows.empty()) return 0;
+  const uint64_t version = Number(rows["schema_version"]);
+  if (version == 0) return Damaged();
   if (version > kSchemaVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
         database_->path(), " was written by a newer agent (schema ", version,
         ", this one knows ", kSchemaVersion,
         "): install that agent again, or move the data directory away"));
   }
-  if (version == 0) {
-    RETURN_IF_ERROR(database_->Transaction([&]() -> absl::Status {
-      RETURN_IF_ERROR(database_->Run(
-          "INSERT OR REPLACE INTO setting(key, value) VALUES(?, ?)",
-          SqlText{"schema_version"}, absl::StrCat(kSchemaVersion)));
-      settings["instance_id"] = random.Bytes(16);
-      return database_->Run(
-          "INSERT OR REPLACE INTO setting(key, value) VALUES(?, ?)",
-          SqlText{"instance_id"}, settings["instance_id"]);
-    }));
+  rows.erase("schema_version");
+  std::map<std::string, std::string> settings;
+  for (const auto& [key, bytes] : rows) {
+    const auto value = version == 1 ? bytes : Opened(key, bytes);
+    if (!value.has_value()) return Damaged();
+    settings[key] = *value;
   }
   instance_id_ = settings["instance_id"];
   store_id_ = settings["store_id"];
   epoch_ = Number(settings["epoch"]);
   av_ = Number(settings["av"]);
-  return absl::OkStatus();
+  return static_cast<int>(version);
 }
 
 absl::Status AssignmentCache::Load(Random& random) {
+  RETURN_IF_ERROR(FindDatabaseDamage(*database_));
   RETURN_IF_ERROR(database_->Execute(kSchema));
-  RETURN_IF_ERROR(LoadSettings(random));
+  ASSIGN_OR_RETURN(const int version, LoadSettings());
+  const auto opened = [version](const std::string& key, std::string bytes) {
+    return version == 1 ? bytes : Opened(key, bytes);
+  };
   bool damaged = false;
   RETURN_IF_ERROR(database_->Query(
-      "SELECT record FROM assignment", [&](const Row& row) {
+      "SELECT bundle_id, record FROM assignment", [&](const Row& row) {
+        const auto bytes = opened(row.Blob(0), row.Blob(1));
         StoredAssignment record;
-        if (!record.ParseFromString(row.Blob(0)) ||
+        if (!bytes.has_value() || !record.ParseFromString(*bytes) ||
             record.bundle_id().empty()) {
           damaged = true;
           return;
@@ -106,22 +146,42 @@ absl::Status AssignmentCache::Load(Random& random) {
         assignments_[record.bundle_id()] = std::move(record);
       }));
   RETURN_IF_ERROR(database_->Query(
-      "SELECT record FROM inventory", [&](const Row& row) {
+      "SELECT api_group, kind, ns, name, record FROM inventory",
+      [&](const Row& row) {
+        const auto bytes = opened(
+            KeyText({row.Blob(0), row.Blob(1), row.Blob(2), row.Blob(3)}),
+            row.Blob(4));
         Inventory::Entry entry;
-        if (!entry.ParseFromString(row.Blob(0))) {
+        if (!bytes.has_value() || !entry.ParseFromString(*bytes)) {
           damaged = true;
           return;
         }
         inventory_.Put(std::move(entry));
       }));
-  if (damaged) {
-    return absl::DataLossError(absl::StrCat(
-        database_->path(),
-        " holds a record that cannot be read: restore it, or move the data "
-        "directory away; the manager sends everything again and nothing is "
-        "deleted"));
+  if (damaged) return Damaged();
+  if (version == kSchemaVersion) return absl::OkStatus();
+  if (version == 0) instance_id_ = random.Bytes(16);
+  return WriteAll();
+}
+
+absl::Status AssignmentCache::WriteAll() {
+  Batch all;
+  all.settings = {{"instance_id", instance_id_},
+                  {"store_id", store_id_},
+                  {"epoch", absl::StrCat(epoch_)},
+                  {"av", absl::StrCat(av_)}};
+  for (const auto& [bundle_id, record] : assignments_) {
+    all.assignments[bundle_id] = record;
   }
-  return absl::OkStatus();
+  for (const auto& [id, entry] : inventory_.entries()) {
+    all.inventory[id] = entry;
+  }
+  return database_->Transaction([&]() -> absl::Status {
+    RETURN_IF_ERROR(database_->Run(
+        "INSERT OR REPLACE INTO setting(key, value) VALUES(?, ?)",
+        SqlText{"schema_version"}, absl::StrCat(kSchemaVersion)));
+    return WriteRows(*database_, all);
+  });
 }
 
 const StoredAssignment* AssignmentCache::Find(
@@ -409,36 +469,8 @@ absl::Status AssignmentCache::WriteBatch(Database& database, BlobStore& blobs,
   if (!batch.blobs.empty()) RETURN_IF_ERROR(blobs.PutAll(batch.blobs));
   if (!batch.assignments.empty() || !batch.inventory.empty() ||
       !batch.settings.empty()) {
-    RETURN_IF_ERROR(database.Transaction([&]() -> absl::Status {
-      for (const auto& [key, value] : batch.settings) {
-        RETURN_IF_ERROR(database.Run(
-            "INSERT OR REPLACE INTO setting(key, value) VALUES(?, ?)",
-            SqlText{key}, value));
-      }
-      for (const auto& [bundle_id, record] : batch.assignments) {
-        RETURN_IF_ERROR(
-            record.has_value()
-                ? database.Run("INSERT OR REPLACE INTO assignment(bundle_id,"
-                               " record) VALUES(?, ?)",
-                               SqlText{bundle_id}, record->SerializeAsString())
-                : database.Run("DELETE FROM assignment WHERE bundle_id = ?",
-                               SqlText{bundle_id}));
-      }
-      for (const auto& [id, entry] : batch.inventory) {
-        const auto& [group, kind, ns, name] = id;
-        RETURN_IF_ERROR(
-            entry.has_value()
-                ? database.Run("INSERT OR REPLACE INTO inventory(api_group,"
-                               " kind, ns, name, record) VALUES(?, ?, ?, ?, ?)",
-                               SqlText{group}, SqlText{kind}, SqlText{ns},
-                               SqlText{name}, entry->SerializeAsString())
-                : database.Run("DELETE FROM inventory WHERE api_group = ? AND"
-                               " kind = ? AND ns = ? AND name = ?",
-                               SqlText{group}, SqlText{kind}, SqlText{ns},
-                               SqlText{name}));
-      }
-      return absl::OkStatus();
-    }));
+    RETURN_IF_ERROR(database.Transaction(
+        [&]() -> absl::Status { return WriteRows(database, batch); }));
   }
   if (batch.sweep.has_value()) {
     const absl::flat_hash_set<std::string> keep(batch.sweep->begin(),
@@ -447,6 +479,40 @@ absl::Status AssignmentCache::WriteBatch(Database& database, BlobStore& blobs,
     for (const std::string& digest : held) {
       if (!keep.contains(digest)) RETURN_IF_ERROR(blobs.Remove(digest));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AssignmentCache::WriteRows(Database& database,
+                                        const Batch& batch) {
+  for (const auto& [key, value] : batch.settings) {
+    RETURN_IF_ERROR(database.Run(
+        "INSERT OR REPLACE INTO setting(key, value) VALUES(?, ?)",
+        SqlText{key}, Checked(key, value)));
+  }
+  for (const auto& [bundle_id, record] : batch.assignments) {
+    RETURN_IF_ERROR(
+        record.has_value()
+            ? database.Run("INSERT OR REPLACE INTO assignment(bundle_id,"
+                           " record) VALUES(?, ?)",
+                           SqlText{bundle_id},
+                           Checked(bundle_id, record->SerializeAsString()))
+            : database.Run("DELETE FROM assignment WHERE bundle_id = ?",
+                           SqlText{bundle_id}));
+  }
+  for (const auto& [id, entry] : batch.inventory) {
+    const auto& [group, kind, ns, name] = id;
+    RETURN_IF_ERROR(
+        entry.has_value()
+            ? database.Run("INSERT OR REPLACE INTO inventory(api_group,"
+                           " kind, ns, name, record) VALUES(?, ?, ?, ?, ?)",
+                           SqlText{group}, SqlText{kind}, SqlText{ns},
+                           SqlText{name},
+                           Checked(KeyText(id), entry->SerializeAsString()))
+            : database.Run("DELETE FROM inventory WHERE api_group = ? AND"
+                           " kind = ? AND ns = ? AND name = ?",
+                           SqlText{group}, SqlText{kind}, SqlText{ns},
+                           SqlText{name}));
   }
   return absl::OkStatus();
 }

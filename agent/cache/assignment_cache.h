@@ -52,8 +52,8 @@ class AssignmentCache {
   };
 
   // Reads all of `database`, blocking; makes what is missing. FAILED_
-  // PRECONDITION when a newer version wrote it. `blobs` and `pool` must outlive
-  // the cache.
+  // PRECONDITION when a newer version wrote it; DATA_LOSS when any byte of what
+  // was written is another now. `blobs` and `pool` must outlive the cache.
   static absl::StatusOr<std::unique_ptr<AssignmentCache>> Open(
       std::unique_ptr<Database> database, BlobStore& blobs, WorkerPool& pool,
       Random& random);
@@ -123,11 +123,16 @@ class AssignmentCache {
                   WorkerPool& pool);
 
   absl::Status Load(Random& random);
-  absl::Status LoadSettings(Random& random);
+  // The schema version; 0 for a new file.
+  absl::StatusOr<int> LoadSettings();
+  absl::Status WriteAll();
+  absl::Status Damaged() const;
   void Enqueue(absl::AnyInvocable<void(Batch&)> prepare, Done done);
   void Pump();
   static absl::Status WriteBatch(Database& database, BlobStore& blobs,
                                  const Batch& batch);
+  // REQUIRES: inside a transaction.
+  static absl::Status WriteRows(Database& database, const Batch& batch);
   void Merge(Batch& batch);
   const agentstate::v1::StoredAssignment* FindIn(
       const Batch& batch, const std::string& bundle_id) const;

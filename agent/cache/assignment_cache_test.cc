@@ -2,6 +2,7 @@
 
 #include "agent/cache/assignment_cache.h"
 
+#include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/blob/memory_blob_store.h"
 #include "common/env/fake_random.h"
 #include "common/event/inline_worker_pool.h"
@@ -176,6 +178,92 @@ TEST_F(AssignmentCacheTest, ANewerSchemaIsRefusedWithASentence) {
 
   EXPECT_EQ(cache.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_NE(cache.status().message().find("newer agent"), std::string::npos);
+}
+
+TEST_F(AssignmentCacheTest, EveryByteOfWhatWasWrittenCounts) {
+  Store(Upsert("b", 1, 7));
+  cache_->SetSession("store", 3);
+  Inventory::Entry entry;
+  entry.mutable_key()->set_kind("ConfigMap");
+  entry.mutable_key()->set_name("a");
+  cache_->PutInventory({entry}, [](absl::Status) {});
+  loop_.RunUntilIdle();
+  cache_.reset();
+
+  for (const std::string column :
+       {"assignment SET record", "assignment SET bundle_id",
+        "inventory SET record", "inventory SET kind", "inventory SET name",
+        "setting SET value"}) {
+    const std::string table = column.substr(0, column.find(' '));
+    const std::string name = column.substr(column.rfind(' ') + 1);
+    std::string value;
+    const auto change = [&](const std::string& to) {
+      auto database = Database::Open(path_);
+      ASSERT_THAT(database, IsOk());
+      ASSERT_THAT((*database)->Run(
+                      absl::StrCat("UPDATE ", column, " = ?",
+                                   table == "setting" ? " WHERE key = 'epoch'"
+                                                      : ""),
+                      to),
+                  IsOk());
+    };
+    {
+      auto database = Database::Open(path_);
+      ASSERT_THAT(database, IsOk());
+      ASSERT_THAT((*database)->Query(
+                      absl::StrCat("SELECT ", name, " FROM ", table,
+                                   table == "setting" ? " WHERE key = 'epoch'"
+                                                      : ""),
+                      [&](const Row& row) { value = row.Blob(0); }),
+                  IsOk());
+    }
+    ASSERT_FALSE(value.empty());
+    for (size_t at = 0; at < value.size(); ++at) {
+      std::string other = value;
+      other[at] = static_cast<char>(other[at] ^ 1);
+      change(other);
+
+      auto database = Database::Open(path_);
+      ASSERT_THAT(database, IsOk());
+      EXPECT_THAT(AssignmentCache::Open(*std::move(database), blobs_, pool_,
+                                        random_)
+                      .status(),
+                  StatusIs(absl::StatusCode::kDataLoss))
+          << column << " byte " << at;
+    }
+    change(value);
+  }
+  Restart();
+  EXPECT_NE(cache_->Find("b"), nullptr);
+}
+
+TEST_F(AssignmentCacheTest, RecordsOfTheFirstSchemaAreReadAndWrittenAnew) {
+  Store(Upsert("b", 4, 7));
+  const std::string instance = cache_->instance_id();
+  const std::string record = cache_->Find("b")->SerializeAsString();
+  cache_.reset();
+  {
+    auto database = Database::Open(path_);
+    ASSERT_THAT(database, IsOk());
+    const auto set = [&](absl::string_view key, absl::string_view value) {
+      ASSERT_THAT((*database)->Run("UPDATE setting SET value = ? WHERE key = ?",
+                                   value, SqlText{key}),
+                  IsOk());
+    };
+    set("schema_version", "1");
+    set("instance_id", instance);
+    set("av", "7");
+    ASSERT_THAT((*database)->Run("UPDATE assignment SET record = ?", record),
+                IsOk());
+  }
+
+  for (int start = 0; start < 2; ++start) {
+    Restart();
+    ASSERT_NE(cache_->Find("b"), nullptr);
+    EXPECT_EQ(cache_->Find("b")->generation(), 4u);
+    EXPECT_EQ(cache_->av(), 7u);
+    EXPECT_EQ(cache_->instance_id(), instance);
+  }
 }
 
 TEST_F(AssignmentCacheTest, SweepsBlobsThatNobodyNeeds) {

@@ -400,6 +400,15 @@ class Faults:
         agent.start()
         scene.wait_online(["unwritable"])
 
+    def damaged_agent(self, case):
+        agent = case.agent("damaged").start()
+        scene.wait_online(["damaged"])
+        agent.kill()
+        (agent.data_dir / "agent.db").write_bytes(b"x" * 8192)
+        agent.start()
+        yield {"directory": str(agent.data_dir)}
+        scene.wait_online(["damaged"])
+
     def port_in_use(self, case):
         manager = case.manager()
         with socket.socket() as squatter:

@@ -161,6 +161,12 @@ ROWS = (
         "unwritable_agent",
     ),
     Row(
+        "The agent's database is damaged", AGENT,
+        ("{directory}", "agent.db.damaged", "nothing is deleted"),
+        "The agent sets it aside; the manager sends everything again.",
+        "damaged_agent",
+    ),
+    Row(
         "The manager's port is in use", MANAGER,
         ("{address}", "in use"),
         "The manager ends with exit code 1.",
