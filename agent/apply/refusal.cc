@@ -169,7 +169,13 @@ Refusal JudgeRefusal(const core::v1::ResourceKey& key,
                            lost, " would go with it")));
     return refusal;
   }
-  refusal.message = Cut(ServerText(*error, secret));
+  refusal.message = Cut(
+      secret ? absl::StrCat("API server refused ", KeyText(key), " (",
+                            error->http_code, "): ", ServerText(*error, true),
+                            ". Its words may quote the Secret and are not "
+                            "shown; look at the agent's rights, at admission "
+                            "webhooks and at these fields")
+             : error->message);
   return refusal;
 }
 

@@ -79,6 +79,18 @@ TEST(JudgeRefusal, NeverQuotesASecret) {
   EXPECT_NE(refusal.message.find("data.key"), std::string::npos);
 }
 
+TEST(JudgeRefusal, ASecretWithoutRightsIsNamed) {
+  const Refusal refusal =
+      JudgeRefusal(Deployment(), Answer(403, "Forbidden", "hunter2", {}),
+                   /*secret=*/true);
+
+  EXPECT_EQ(refusal.message.find("hunter2"), std::string::npos);
+  for (const char* word : {"web", "403", "Forbidden", "rights"}) {
+    EXPECT_NE(refusal.message.find(word), std::string::npos)
+        << refusal.message;
+  }
+}
+
 TEST(JudgeRefusal, TellsAMissingKindFromAMissingNamespace) {
   KubeError error;
   error.http_code = 404;

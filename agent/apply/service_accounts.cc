@@ -129,7 +129,8 @@ void ServiceAccounts::OnClosed(absl::Status status) {
     return;
   }
   FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(30))
-      << "watch of ServiceAccount in " << namespace_ << ": " << status;
+      << "watch of ServiceAccount in " << namespace_ << ": "
+      << status.message();
   // What was known stays: without the API server nothing is sent anyway.
   const bool first = !settled();
   trouble_ = status;

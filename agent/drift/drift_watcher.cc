@@ -103,8 +103,12 @@ class DriftWatcher::KindWatch : public WatchListener {
       timer_->Arm(absl::ZeroDuration());
       return;
     }
+    // The server's words may quote a Secret.
+    const std::string words =
+        kind_.kind == "Secret" ? absl::StatusCodeToString(status.code())
+                               : std::string(status.message());
     FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(30))
-        << "watch of " << kind_.kind << ": " << status;
+        << "watch of " << kind_.kind << ": " << words;
     owner_.events_.OnWatchFailed(kind_.group, kind_.kind, status);
     timer_->Arm(Wait());
   }

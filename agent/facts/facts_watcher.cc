@@ -110,7 +110,7 @@ void FactsWatcher::AskKinds() {
 
 void FactsWatcher::Failed(const absl::Status& status) {
   FLOTILLA_LOG_EVERY(WARNING, absl::Seconds(30))
-      << "the API server does not say what it serves: " << status;
+      << "the API server does not say what it serves: " << status.message();
   asking_ = false;
   again_ = false;
   timer_->Arm(backoff_.Next(random_.Uniform(Backoff::kRandomBound)));

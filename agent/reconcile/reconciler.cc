@@ -751,7 +751,9 @@ void Reconciler::OnWatchFailed(const std::string& group,
       refusal.kind == Refusal::Kind::kTransient && !GetKubeError(status)
           ? refusal.message
           : absl::StrCat("API server does not let us watch ", kind, ": ",
-                         status.message());
+                         kind == "Secret"
+                             ? absl::StatusCodeToString(status.code())
+                             : std::string(status.message()));
   if (fresh && !api_timer_->armed()) api_timer_->Arm(kWatchGrace);
 }
 

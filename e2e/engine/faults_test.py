@@ -161,8 +161,8 @@ class FaultsTest(ProxiedCase):
             (401, status(401, "Unauthorized", "Unauthorized")),
             (410, status(410, "Expired", "too old resource version")),
             (429, status(429, "TooManyRequests", "later")),
-            (500, status(500, "InternalError", "on purpose")),
-            (503, "<html>no backend</html>"),
+            (500, status(500, "InternalError", f"{CANARY} on purpose")),
+            (503, f"<html>no backend {CANARY}</html>"),
             # An event that says the same, and some that say nothing.
             (200, json.dumps({"type": "ERROR", "object": json.loads(
                 status(410, "Expired", "too old resource version"))})),
@@ -271,7 +271,7 @@ class FaultsTest(ProxiedCase):
             # Watches that run already are not ended by the server.
             self.proxy.cut_all()
             self.deliver(self.files("rights"))
-            self.wait_troubled("Forbidden")
+            self.wait_troubled("login", "Forbidden", "rights")
             self.assertEqual(self.live("x")["data"], {"step": "rights"})
         self.settle("rights")
 
