@@ -68,7 +68,7 @@ absl::Status AgentProcess::Open(Options options, const Clock& clock) {
                                             *identities_, std::move(link));
   reconciler_ = std::make_unique<Reconciler>(Reconciler::Parts{
       *cache_, *blobs_, *client_, *link_, loop_, clock_, random_,
-      options.agent_namespace});
+      options.agent_namespace, options.health});
   return absl::OkStatus();
 }
 

@@ -17,6 +17,7 @@
 #include "agent/connection/file_identity_store.h"
 #include "agent/connection/grpc_manager_link.h"
 #include "agent/facts/facts_watcher.h"
+#include "agent/health/health_judge.h"
 #include "agent/reconcile/reconciler.h"
 #include "common/blob/directory_blob_store.h"
 #include "common/crypto/sealed_box.h"
@@ -40,6 +41,7 @@ class AgentProcess {
     std::string data_dir;
     // Where the service accounts of deployments are.
     std::string agent_namespace = "cattle-fleet-system";
+    HealthOptions health = {};
   };
 
   // Opens the disk, blocking; asks nobody. `loop`, `clock` and `random` must

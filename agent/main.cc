@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "agent/agent_process.h"
 #include "common/env/posix/posix_clock.h"
 #include "common/env/posix/posix_random.h"
@@ -42,6 +43,7 @@ struct Flags {
   std::string data_dir;
   std::string agent_namespace = "cattle-fleet-system";
   std::string log_format = "text";
+  std::string unschedulable_after = "5m";
 };
 
 std::string Environment(const char* name) {
@@ -111,6 +113,13 @@ absl::Status Run(Flags flags) {
   options.data_dir = flags.data_dir.empty() ? DefaultDataDir(options.cluster)
                                             : flags.data_dir;
   options.agent_namespace = flags.agent_namespace;
+  if (!absl::ParseDuration(flags.unschedulable_after,
+                           &options.health.unschedulable_after) ||
+      options.health.unschedulable_after < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--unschedulable-after ", flags.unschedulable_after,
+                     " is no duration such as 5m or 90s"));
+  }
   const std::string ready = absl::StrCat(
       "flotilla-agent ready: version ", kVersion, ", cluster ",
       options.cluster.server, ", manager ", options.manager_address,
@@ -163,6 +172,10 @@ int Main(int argc, char** argv) {
                  "(~/.local/share/flotilla/agent/<API server>)");
   app.add_option("--agent-namespace", flags.agent_namespace,
                  "Namespace of the service accounts that bundles name")
+      ->capture_default_str();
+  app.add_option("--unschedulable-after", flags.unschedulable_after,
+                 "How long a pod may wait for a node before its workload "
+                 "counts as Degraded")
       ->capture_default_str();
   app.add_option("--log-format", flags.log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));

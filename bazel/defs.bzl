@@ -24,6 +24,7 @@ _PURE_PREFIXES = [
     "//manager/",
     "//proto/",
     "//third_party/absl:",
+    "//third_party/lua",
     "//third_party/nlohmann_json:",
     "//third_party/protobuf",
     "//third_party/re2",

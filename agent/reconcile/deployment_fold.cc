@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "agent/health/health_verdict.h"
 #include "common/kube/object.h"
 #include "flotilla/core/v1/core.pb.h"
 
@@ -21,11 +22,13 @@ constexpr size_t kMaxMessage = 1000;
 
 // Health with what its pods add to it.
 HealthVerdict EffectiveHealth(const ObjectState& object) {
-  if (!object.pod_trouble.empty() &&
-      object.health.health == core::v1::HEALTH_PROGRESSING) {
-    return {core::v1::HEALTH_DEGRADED, "PodFailing", object.pod_trouble};
+  if (object.pods.health == core::v1::HEALTH_HEALTHY) return object.health;
+  if (object.health.health == core::v1::HEALTH_PROGRESSING) return object.pods;
+  HealthVerdict health = object.health;
+  if (health.health == core::v1::HEALTH_DEGRADED) {
+    absl::StrAppend(&health.message, "; ", object.pods.message);
   }
-  return object.health;
+  return health;
 }
 
 // 0: no problem; the lower, the worse.
@@ -42,7 +45,15 @@ int Severity(const ObjectState& object, const HealthVerdict& health) {
     case core::v1::SYNC_STATE_DRIFTED:
       return 6;
     default:
-      return health.health == core::v1::HEALTH_DEGRADED ? 4 : 0;
+      break;
+  }
+  switch (health.health) {
+    case core::v1::HEALTH_DEGRADED:
+      return 4;
+    case core::v1::HEALTH_UNKNOWN:
+      return 7;
+    default:
+      return 0;
   }
 }
 
@@ -50,12 +61,12 @@ Problem ProblemOf(const ObjectState& object, const HealthVerdict& health,
                   int severity) {
   static constexpr const char* kCodes[] = {
       "",          "FAILED_PRECONDITION", "ALREADY_EXISTS", "NOT_FOUND",
-      "UNHEALTHY", "NOT_FOUND",           "MODIFIED"};
+      "UNHEALTHY", "NOT_FOUND",           "MODIFIED",       "UNKNOWN"};
   Problem problem;
   problem.set_code(kCodes[severity]);
   problem.set_subject(KeyText(object.want.key()));
   problem.set_file(object.want.source_file());
-  const bool is_health = severity == 4;
+  const bool is_health = severity == 4 || severity == 7;
   const std::string& reason = is_health ? health.reason : object.reason;
   const std::string& message = is_health ? health.message : object.message;
   problem.set_message(message.empty() ? reason : message);
@@ -88,8 +99,11 @@ void Count(const ObjectState& object, const HealthVerdict& health,
       counts->set_not_trackable(counts->not_trackable() + 1);
       counts->set_ready(counts->ready() + 1);
       return;
-    case core::v1::HEALTH_HEALTHY:
     case core::v1::HEALTH_SUSPENDED:
+      counts->set_suspended(counts->suspended() + 1);
+      counts->set_ready(counts->ready() + 1);
+      return;
+    case core::v1::HEALTH_HEALTHY:
       counts->set_ready(counts->ready() + 1);
       return;
     case core::v1::HEALTH_DEGRADED:

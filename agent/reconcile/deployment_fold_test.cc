@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/health/health_verdict.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -105,12 +106,56 @@ TEST(DeploymentFold, TellsTheWorstFirstAndAtMostTen) {
 TEST(DeploymentFold, APodThatFailsMakesItsWorkloadDegraded) {
   ObjectState object = Object("web", core::v1::SYNC_STATE_SYNCED,
                               core::v1::HEALTH_PROGRESSING);
-  object.pod_trouble = "pod web-1: CrashLoopBackOff";
+  object.pods = Degraded("PodFailing", "pod web-1: CrashLoopBackOff");
 
   EXPECT_TRUE(FoldObjects(Only(object)).view.unhealthy);
-  const core::v1::ResourceStatus status = StatusOf("b", object);
+  core::v1::ResourceStatus status = StatusOf("b", object);
   EXPECT_EQ(status.health(), core::v1::HEALTH_DEGRADED);
   EXPECT_EQ(status.message(), "pod web-1: CrashLoopBackOff");
+
+  object.health.health = core::v1::HEALTH_DEGRADED;
+  status = StatusOf("b", object);
+  EXPECT_EQ(status.message(), "unwell; pod web-1: CrashLoopBackOff");
+}
+
+TEST(DeploymentFold, APodThatWaitsForANodeSaysSoAndNoMore) {
+  ObjectState object = Object("web", core::v1::SYNC_STATE_SYNCED,
+                              core::v1::HEALTH_PROGRESSING);
+  object.pods = Progressing("Unschedulable", "pod web-1: no node");
+
+  EXPECT_FALSE(FoldObjects(Only(object)).view.unhealthy);
+  EXPECT_TRUE(FoldObjects(Only(object)).view.unfinished);
+  const core::v1::ResourceStatus status = StatusOf("b", object);
+  EXPECT_EQ(status.health(), core::v1::HEALTH_PROGRESSING);
+  EXPECT_EQ(status.reason(), "Unschedulable");
+  EXPECT_EQ(status.message(), "pod web-1: no node");
+}
+
+TEST(DeploymentFold, CountsWhatIsSuspendedOrNotTrackableAndReady) {
+  ObjectStates states = Only(Object("a", core::v1::SYNC_STATE_SYNCED,
+                                    core::v1::HEALTH_SUSPENDED));
+  states.merge(Only(Object("b", core::v1::SYNC_STATE_SYNCED,
+                           core::v1::HEALTH_NOT_TRACKABLE)));
+  states.merge(Only(Object("c", core::v1::SYNC_STATE_SYNCED,
+                           core::v1::HEALTH_HEALTHY)));
+
+  const DeploymentFold fold = FoldObjects(states);
+
+  EXPECT_EQ(fold.counts.ready(), 3u);
+  EXPECT_EQ(fold.counts.suspended(), 1u);
+  EXPECT_EQ(fold.counts.not_trackable(), 1u);
+  EXPECT_TRUE(fold.problems.empty());
+}
+
+TEST(DeploymentFold, AnUnknownHealthIsAProblemAndNeverReady) {
+  const DeploymentFold fold = FoldObjects(Only(Object(
+      "a", core::v1::SYNC_STATE_SYNCED, core::v1::HEALTH_UNKNOWN)));
+
+  EXPECT_TRUE(fold.view.unfinished);
+  EXPECT_EQ(fold.counts.unknown(), 1u);
+  ASSERT_EQ(fold.problems.size(), 1u);
+  EXPECT_EQ(fold.problems[0].code(), "UNKNOWN");
+  EXPECT_EQ(fold.problems[0].message(), "unwell");
 }
 
 TEST(StatusOf, CutsALongMessageBetweenCharacters) {

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/apply/inventory.h"
+#include "agent/health/health_verdict.h"
 
 namespace flotilla::agent {
 namespace {
@@ -200,8 +201,7 @@ void DeploymentRun::AwaitCrds() {
         object->second.sync != core::v1::SYNC_STATE_SYNCED) {
       continue;
     }
-    established = established && object->second.health.health ==
-                                     core::v1::HEALTH_HEALTHY;
+    established = established && LetsOthersGoOn(object->second.health);
   }
   if (!established && tools_.loop.MonotonicNow() < crd_deadline_) {
     timer_->Arm(pause_);

@@ -13,7 +13,8 @@
 
 #include "agent/apply/refusal.h"
 #include "agent/drift/drift_diff.h"
-#include "agent/health/health_rules.h"
+#include "agent/health/health_verdict.h"
+#include "agent/health/pod_rules.h"
 #include "common/kube/kube_error.h"
 #include "common/kube/object.h"
 #include "common/log/log.h"
@@ -345,7 +346,8 @@ void HookRun::Failed(std::string why) {
         for (size_t i = 0; pods.ok() && i < pods->items.size(); ++i) {
           const KubeObject& pod = pods->items[i];
           if (!job && pod.head.uid != self->uid_) continue;
-          const std::string trouble = PodTrouble(Parse(pod.json));
+          const std::string trouble =
+              PodTrouble(Parse(pod.json), HealthContext{}).message;
           if (trouble.empty()) continue;
           absl::StrAppend(&why, "; ", trouble);
           break;

@@ -16,6 +16,7 @@
 #include "agent/drift/ignore_rules.h"
 #include "agent/health/health_rules.h"
 #include "common/crypto/sha256.h"
+#include "agent/health/health_verdict.h"
 #include "common/kube/kube_error.h"
 #include "common/log/log.h"
 
@@ -86,7 +87,7 @@ void ObjectKeeper::OnIdle(const Ptr& deployment, const ObjectIdentity& id) {
   ObjectState::Held held = *std::move(object->held);
   object->held.reset();
   if (held.left) {
-    OnLeft(deployment, id, held.object.head.resource_version);
+    OnLeft(deployment, id, held.object);
   } else {
     OnObject(deployment, id, std::move(held.object));
   }
@@ -140,7 +141,8 @@ void ObjectKeeper::OnObject(const Ptr& deployment, const ObjectIdentity& id,
 }
 
 void ObjectKeeper::OnLeft(const Ptr& deployment, const ObjectIdentity& id,
-                          const std::string& version) {
+                          const KubeObject& last) {
+  const std::string& version = last.head.resource_version;
   ObjectState* object = StateOf(*deployment, id);
   if (object == nullptr || object->want.ensure_namespace() ||
       object->sync == core::v1::SYNC_STATE_PRUNING) {
@@ -150,8 +152,7 @@ void ObjectKeeper::OnLeft(const Ptr& deployment, const ObjectIdentity& id,
   if (object->busy > 0) {
     // What is in flight will tell; but a deletion may come after it.
     if (version.empty()) return;
-    object->held = ObjectState::Held{KubeObject(), true};
-    object->held->object.head.resource_version = version;
+    object->held = ObjectState::Held{last, true};
     return;
   }
   if (!version.empty() && !object->applied_version.empty() &&
@@ -163,8 +164,17 @@ void ObjectKeeper::OnLeft(const Ptr& deployment, const ObjectIdentity& id,
       entry->applied_digest() != object->want.blob_digest()) {
     return;
   }
-  if (entry->finished()) {
-    object->health = {core::v1::HEALTH_HEALTHY, "", ""};
+  // What was seen to be deleted before its end is made again.
+  const bool gone_too_soon =
+      !last.json.empty() &&
+      !sender_.NoteJob(id, ParseLive(last, object->want.key()));
+  entry = cache_.inventory().Find(id);
+  if (entry->finished() && !gone_too_soon) {
+    object->health =
+        entry->failure().empty()
+            ? Healthy()
+            : Degraded("Failed", absl::StrCat(entry->failure(),
+                                              "; its TTL has removed it"));
     sender_.Changed(*deployment, id, core::v1::SYNC_STATE_SYNCED, "", "");
     return;
   }
@@ -175,6 +185,30 @@ void ObjectKeeper::OnLeft(const Ptr& deployment, const ObjectIdentity& id,
   } else {
     Examine(deployment, id, json());
   }
+}
+
+void ObjectKeeper::LookAgain(const Ptr& deployment, const ObjectIdentity& id) {
+  const ObjectState* object = StateOf(*deployment, id);
+  // A request that is in flight looks, too.
+  if (IsLeft(object) || object->busy > 0) return;
+  const core::v1::ResourceKey key = object->want.key();
+  const ActingUser looks =
+      deployment->user.ok() ? deployment->user : ActingUser("");
+  applier_.Get(Lane::kUrgent, looks, key, /*metadata_only=*/false,
+               [this, alive = alive_, deployment, id,
+                key](absl::StatusOr<KubeObject> live) {
+                 if (!*alive || !live.ok()) return;
+                 ObjectState* state = StateOf(*deployment, id);
+                 const Inventory::Entry* entry = cache_.inventory().Find(id);
+                 if (IsLeft(state) || state->busy > 0 || entry == nullptr ||
+                     entry->uid() != live->head.uid) {
+                   return;
+                 }
+                 sender_.ReadLive(*deployment, id, *state, *live,
+                                  ParseLive(*live, key));
+                 sender_.Changed(*deployment, id, state->sync, state->reason,
+                                 state->message);
+               });
 }
 
 void ObjectKeeper::Examine(const Ptr& deployment, const ObjectIdentity& id,

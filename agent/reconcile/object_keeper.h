@@ -52,13 +52,17 @@ class ObjectKeeper {
   // What the watch tells of an object of `deployment`.
   void OnObject(const std::shared_ptr<Deployment>& deployment,
                 const ObjectIdentity& id, KubeObject object);
-  // It left the watch in `version`; empty: it is in no list.
+  // It left the watch; `last` is how it was last, with the version in which it
+  // left. Empty: it is in no list.
   void OnLeft(const std::shared_ptr<Deployment>& deployment,
-              const ObjectIdentity& id, const std::string& version);
+              const ObjectIdentity& id, const KubeObject& last);
   // The rules of its deployment have changed: what was tolerated may be drift
   // now, and the other way round.
   void OnRulesChanged(const std::shared_ptr<Deployment>& deployment,
                       const ObjectIdentity& id);
+  // Fetches it and judges its health again.
+  void LookAgain(const std::shared_ptr<Deployment>& deployment,
+                 const ObjectIdentity& id);
   // No request about it is in flight any more: what came meanwhile is judged.
   void OnIdle(const std::shared_ptr<Deployment>& deployment,
               const ObjectIdentity& id);

@@ -12,6 +12,9 @@
 #include "agent/drift/drift_diff.h"
 #include "agent/drift/ignore_rules.h"
 #include "agent/health/health_rules.h"
+#include "agent/health/health_verdict.h"
+#include "agent/health/live_fields.h"
+#include "agent/health/workload_rules.h"
 #include "common/kube/kube_error.h"
 #include "common/log/log.h"
 
@@ -53,11 +56,12 @@ bool IsSecret(const core::v1::ManifestEntry& want) {
 }
 
 ObjectSender::ObjectSender(Applier& applier, AssignmentCache& cache,
-                           Loop& loop, const Clock& clock,
+                           Loop& loop, const Clock& clock, HealthJudge& judge,
                            SenderEvents& events)
     : applier_(applier),
       cache_(cache),
       clock_(clock),
+      judge_(judge),
       events_(events),
       remover_(applier, loop),
       alive_(std::make_shared<bool>(true)) {}
@@ -425,6 +429,7 @@ absl::optional<Refusal> ObjectSender::Took(
     entry.mutable_held_pointers()->Add(object->held_pointers.begin(),
                                        object->held_pointers.end());
   }
+  entry.clear_failure();
   cache_.PutInventory({std::move(entry)}, [](absl::Status) {});
   if (object == nullptr) return absl::nullopt;
   object->applied_version = result->object.head.resource_version;
@@ -482,32 +487,37 @@ void ObjectSender::ReadLive(Deployment& deployment, const ObjectIdentity& id,
   if (live.head.deleting) {
     object.health = {core::v1::HEALTH_PROGRESSING, "Deleting",
                      "somebody is deleting it"};
-  } else if (!WatchedInFull(key)) {
-    object.health = {core::v1::HEALTH_HEALTHY, "", ""};
   } else {
-    const auto& ignored =
-        deployment.running == nullptr
-            ? core::v1::DeployPolicy::default_instance().ignore_conditions()
-            : deployment.running->policy().ignore_conditions();
-    if (ignored.empty()) {
-      object.health = JudgeHealth(json_object);
-    } else {
-      json judged = json_object;
-      DropConditions(ignored, &judged);
-      object.health = JudgeHealth(judged);
-    }
+    object.health = judge_.Judge(id,
+                                 deployment.running == nullptr
+                                     ? core::v1::DeployPolicy()
+                                     : deployment.running->policy(),
+                                 json_object);
     events_.OnWorkload(deployment, id, json_object);
-    if (object.health.health == core::v1::HEALTH_HEALTHY &&
-        VanishesByItself(json_object)) {
-      const Inventory::Entry* entry = cache_.inventory().Find(id);
-      if (entry != nullptr && !entry->finished()) {
-        Inventory::Entry finished = *entry;
-        finished.set_finished(true);
-        cache_.PutInventory({std::move(finished)}, [](absl::Status) {});
-      }
-    }
+    NoteJob(id, json_object);
   }
 }
+
+bool ObjectSender::NoteJob(const ObjectIdentity& id, const json& live) {
+  if (!VanishesByItself(live)) return false;
+  LiveFields fields(live);
+  const HealthVerdict verdict = JudgeJob(fields);
+  const bool failed = verdict.health == core::v1::HEALTH_DEGRADED;
+  const bool ended = failed || verdict.health == core::v1::HEALTH_HEALTHY;
+  const bool started =
+      !Member(Member(live, "status"), "startTime").is_null();
+  const Inventory::Entry* entry = cache_.inventory().Find(id);
+  const std::string failure = failed ? verdict.message : std::string();
+  if (entry != nullptr && (ended || started) &&
+      (!entry->finished() || entry->failure() != failure)) {
+    Inventory::Entry seen = *entry;
+    seen.set_finished(true);
+    seen.set_failure(failure);
+    cache_.PutInventory({std::move(seen)}, [](absl::Status) {});
+  }
+  return ended;
+}
+
 void ObjectSender::Changed(Deployment& deployment, const ObjectIdentity& id,
                            core::v1::SyncState sync, std::string reason,
                            std::string message) {

@@ -24,6 +24,7 @@
 #include "agent/apply/refusal.h"
 #include "agent/apply/request_lanes.h"
 #include "agent/cache/assignment_cache.h"
+#include "agent/health/health_judge.h"
 #include "agent/reconcile/deployment.h"
 #include "common/env/clock.h"
 #include "common/event/loop.h"
@@ -69,7 +70,7 @@ class ObjectSender {
 
   // All must outlive the sender.
   ObjectSender(Applier& applier, AssignmentCache& cache, Loop& loop,
-               const Clock& clock, SenderEvents& events);
+               const Clock& clock, HealthJudge& judge, SenderEvents& events);
   ObjectSender(const ObjectSender&) = delete;
   ObjectSender& operator=(const ObjectSender&) = delete;
   ~ObjectSender();
@@ -92,6 +93,9 @@ class ObjectSender {
   void ReadLive(Deployment& deployment, const ObjectIdentity& id,
                 ObjectState& object, const KubeObject& live,
                 const nlohmann::json& json);
+  // Remembers of a Job that Kubernetes removes by itself how far it came.
+  // Returns whether it has ended.
+  bool NoteJob(const ObjectIdentity& id, const nlohmann::json& live);
   void Changed(Deployment& deployment, const ObjectIdentity& id,
                core::v1::SyncState sync, std::string reason,
                std::string message);
@@ -135,6 +139,7 @@ class ObjectSender {
   Applier& applier_;
   AssignmentCache& cache_;
   const Clock& clock_;
+  HealthJudge& judge_;
   SenderEvents& events_;
 
   // Loop state.

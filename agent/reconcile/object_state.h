@@ -12,7 +12,7 @@
 
 #include "absl/time/time.h"
 #include "absl/types/optional.h"
-#include "agent/health/health_rules.h"
+#include "agent/health/health_verdict.h"
 #include "common/event/loop.h"
 #include "common/kube/kube_client.h"
 #include "flotilla/core/v1/core.pb.h"
@@ -36,8 +36,8 @@ struct ObjectState {
 
   // UNSPECIFIED until it is judged.
   HealthVerdict health{core::v1::HEALTH_UNSPECIFIED, "", ""};
-  // What is wrong with its pods; empty: nothing known.
-  std::string pod_trouble;
+  // What is wrong with its pods; HEALTHY: nothing known.
+  HealthVerdict pods{core::v1::HEALTH_HEALTHY, "", ""};
 
   std::string uid;
   // It was last seen with our mark, and nothing speaks against deleting it when

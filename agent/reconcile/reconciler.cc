@@ -14,6 +14,7 @@
 #include "agent/apply/namespace_rules.h"
 #include "agent/apply/refusal.h"
 #include "agent/health/health_rules.h"
+#include "agent/health/health_verdict.h"
 #include "common/kube/kube_error.h"
 #include "common/kube/object.h"
 #include "common/log/log.h"
@@ -33,27 +34,25 @@ Backoff::Options RetryOptions() {
   return options;
 }
 
-// Whether both leave the same conditions out of health.
-bool SameIgnored(const core::v1::DeployPolicy& a,
-                 const core::v1::DeployPolicy& b) {
-  return std::equal(
-      a.ignore_conditions().begin(), a.ignore_conditions().end(),
-      b.ignore_conditions().begin(), b.ignore_conditions().end(),
-      [](const core::v1::ConditionPattern& one,
-         const core::v1::ConditionPattern& other) {
-        return one.SerializeAsString() == other.SerializeAsString();
-      });
+template <typename Protos>
+bool SameProtos(const Protos& a, const Protos& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const auto& one, const auto& other) {
+                      return one.SerializeAsString() ==
+                             other.SerializeAsString();
+                    });
+}
+
+// Whether both judge health alike.
+bool SameJudgement(const core::v1::DeployPolicy& a,
+                   const core::v1::DeployPolicy& b) {
+  return SameProtos(a.ignore_conditions(), b.ignore_conditions()) &&
+         SameProtos(a.health_rules(), b.health_rules());
 }
 
 bool SamePatches(const core::v1::DeployPolicy& a,
                  const core::v1::DeployPolicy& b) {
-  return std::equal(
-      a.compare_patches().begin(), a.compare_patches().end(),
-      b.compare_patches().begin(), b.compare_patches().end(),
-      [](const core::v1::ComparePatch& one,
-         const core::v1::ComparePatch& other) {
-        return one.SerializeAsString() == other.SerializeAsString();
-      });
+  return SameProtos(a.compare_patches(), b.compare_patches());
 }
 
 // Why what others depend on does not stand yet; empty: it does.
@@ -102,14 +101,22 @@ Reconciler::Reconciler(const Parts& parts)
                 [this](const std::string& bundle_id, uint64_t generation) {
                   Forget(bundle_id, generation);
                 }),
-      sender_(applier_, parts.cache, parts.loop, parts.clock, *this),
+      judge_(parts.client, parts.loop, parts.clock, parts.health,
+             [this](const ObjectIdentity& id) {
+               const Ptr owner = OwnerOf(id);
+               if (owner != nullptr && !owner->machine.tombstone()) {
+                 keeper_.LookAgain(owner, id);
+               }
+             }),
+      sender_(applier_, parts.cache, parts.loop, parts.clock, judge_, *this),
       keeper_(sender_, applier_, parts.cache, parts.loop, parts.clock, *this),
       watcher_(parts.client, parts.loop, parts.random, *this),
-      pods_(parts.client, parts.loop,
-            [this](const ObjectIdentity& id, std::string trouble) {
+      pods_(parts.client, parts.loop, parts.clock,
+            parts.health.unschedulable_after,
+            [this](const ObjectIdentity& id, const HealthVerdict& trouble) {
               const Ptr owner = OwnerOf(id);
               if (owner == nullptr || owner->objects.count(id) == 0) return;
-              owner->objects[id].pod_trouble = std::move(trouble);
+              owner->objects[id].pods = trouble;
               OnObjectChanged(*owner, id);
             }),
       tools_{parts.cache,
@@ -153,6 +160,7 @@ Reconciler::~Reconciler() {
 // --- Life.
 
 void Reconciler::Start() {
+  judge_.Start();
   for (const auto& [bundle_id, record] : parts_.cache.assignments()) {
     const Ptr deployment = Make(bundle_id);
     deployment->record = record;
@@ -293,7 +301,7 @@ void Reconciler::Perform(const Ptr& deployment,
 // `manifest`, complete, becomes what runs.
 void Reconciler::Adopt(Deployment& deployment) {
   const bool judges_anew = deployment.running != nullptr &&
-                           !SameIgnored(deployment.running->policy(),
+                           !SameJudgement(deployment.running->policy(),
                                         deployment.manifest->policy());
   const bool other_rules = deployment.running != nullptr &&
                            !SamePatches(deployment.running->policy(),
@@ -327,7 +335,7 @@ void Reconciler::Adopt(Deployment& deployment) {
     object.want = want;
   }
   for (auto& [id, object] : before) {
-    pods_.Forget(id);
+    ForgetHealth(id);
     const ResourceKey key = object.want.key();
     if (OwnerOf(id).get() == &deployment) {
       object.sync = core::v1::SYNC_STATE_PRUNING;
@@ -347,11 +355,16 @@ void Reconciler::Adopt(Deployment& deployment) {
   });
 }
 
+void Reconciler::ForgetHealth(const ObjectIdentity& id) {
+  pods_.Forget(id);
+  judge_.Forget(id);
+}
+
 // Nothing of it is kept any more: what is its own is to be deleted.
 void Reconciler::Bury(Deployment& deployment) {
   std::vector<ResourceKey> gone;
   for (auto& [id, object] : deployment.objects) {
-    pods_.Forget(id);
+    ForgetHealth(id);
     if (OwnerOf(id).get() == &deployment) {
       object.sync = core::v1::SYNC_STATE_PRUNING;
       object.reason = "Pruning";
@@ -630,6 +643,7 @@ void Reconciler::PlanAgain(RunEnd end) {
 }
 
 void Reconciler::OnKindsChanged() {
+  judge_.OnKindsChanged();
   watcher_.RetryNow();
   PlanAgain(RunEnd::kWaiting);
 }
@@ -681,7 +695,7 @@ void Reconciler::Forget(const std::string& bundle_id, uint64_t generation) {
 
 void Reconciler::Gone(Deployment& deployment, const ResourceKey& key) {
   const ObjectIdentity id = IdentityOf(key);
-  pods_.Forget(id);
+  ForgetHealth(id);
   const auto found = deployment.objects.find(id);
   // A Namespace that is no longer its own may be one to ensure.
   if (found != deployment.objects.end() &&
@@ -711,7 +725,7 @@ void Reconciler::OnLeft(const ObjectIdentity& id, KubeObject object) {
     Perform(owner, owner->machine.Replan());
   }
   if (owner->machine.tombstone()) return;
-  keeper_.OnLeft(owner, id, object.head.resource_version);
+  keeper_.OnLeft(owner, id, object);
 }
 
 void Reconciler::OnListed(const std::string& group, const std::string& kind,
@@ -727,7 +741,7 @@ void Reconciler::OnListed(const std::string& group, const std::string& kind,
     const Ptr owner = OwnerOf(id);
     if (owner == nullptr) continue;
     if (const std::shared_ptr<DeploymentRun> run = owner->run) run->OnLeft(id);
-    if (!owner->machine.tombstone()) keeper_.OnLeft(owner, id, "");
+    if (!owner->machine.tombstone()) keeper_.OnLeft(owner, id, KubeObject());
   }
   UpdateReady();
 }
@@ -803,7 +817,7 @@ void Reconciler::OnWorkload(Deployment& deployment, const ObjectIdentity& id,
     pods_.Look(id, live);
   } else {
     pods_.Forget(id);
-    object.pod_trouble.clear();
+    object.pods = Healthy();
   }
 }
 

@@ -29,6 +29,7 @@
 #include "agent/connection/manager_link.h"
 #include "agent/drift/drift_watcher.h"
 #include "agent/facts/arrival_watch.h"
+#include "agent/health/health_judge.h"
 #include "agent/health/pod_watcher.h"
 #include "agent/reconcile/dependencies.h"
 #include "agent/reconcile/deployment.h"
@@ -67,6 +68,7 @@ class Reconciler : public LinkEvents,
     Random& random;
     // Where the service accounts are that deployments act as.
     std::string agent_namespace = "cattle-fleet-system";
+    HealthOptions health = {};
   };
 
   explicit Reconciler(const Parts& parts);
@@ -135,6 +137,7 @@ class Reconciler : public LinkEvents,
                const DeploymentMachine::Actions& actions);
   void Adopt(Deployment& deployment);
   void Bury(Deployment& deployment);
+  void ForgetHealth(const ObjectIdentity& id);
   void WatchKinds(const Deployment& deployment);
   // Runs those that waited for the watches of their kinds.
   void UpdateReady();
@@ -222,6 +225,7 @@ class Reconciler : public LinkEvents,
   NamespaceWatch namespace_watch_;
   Applier applier_;
   StatusReporter reporter_;
+  HealthJudge judge_;
   ObjectSender sender_;
   ObjectKeeper keeper_;
   DriftWatcher watcher_;

@@ -3,10 +3,12 @@
 #include "common/kube/discovery_documents.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
 
@@ -61,6 +63,11 @@ DiscoveryDocument ReadAggregatedDiscovery(const json& document) {
         kind.plural = TextOr(Member(resource, "resource"));
         kind.namespaced = TextOr(Member(resource, "scope")) == "Namespaced";
         kind.verbs = Texts(Member(resource, "verbs"));
+        for (const json& sub : ItemsOf(Member(resource, "subresources"))) {
+          if (TextOr(Member(sub, "subresource")) == "status") {
+            kind.has_status = true;
+          }
+        }
         if (kind.kind.empty() || kind.plural.empty()) continue;
         // A kind of another group here is a verb in disguise, not an object.
         if (kind.group != group_name || kind.version != version_name) continue;
@@ -93,6 +100,13 @@ std::vector<std::string> ReadGroupVersions(const json& document) {
 std::vector<ServedKind> ReadResourceList(absl::string_view api_version,
                                          const json& document) {
   std::vector<ServedKind> kinds;
+  std::set<std::string> with_status;
+  for (const json& resource : ItemsOf(Member(document, "resources"))) {
+    const std::string name = TextOr(Member(resource, "name"));
+    if (absl::EndsWith(name, "/status")) {
+      with_status.insert(name.substr(0, name.find('/')));
+    }
+  }
   for (const json& resource : ItemsOf(Member(document, "resources"))) {
     ServedKind kind;
     SplitApiVersion(api_version, &kind.group, &kind.version);
@@ -105,6 +119,7 @@ std::vector<ServedKind> ReadResourceList(absl::string_view api_version,
         kind.plural.find('/') != std::string::npos) {
       continue;
     }
+    kind.has_status = with_status.count(kind.plural) > 0;
     kinds.push_back(std::move(kind));
   }
   return kinds;

@@ -27,7 +27,7 @@ TEST(DiscoveryDocumentsTest, ReadsTheAggregatedDocument) {
           "resource": "deployments", "scope": "Namespaced",
           "responseKind": {"group": "", "version": "", "kind": "Deployment"},
           "verbs": ["get", "patch", 3],
-          "subresources": [{"subresource": "scale",
+          "subresources": [7, {"subresource": "status"}, {"subresource": "scale",
             "responseKind": {"group": "autoscaling", "kind": "Scale"}}]
         }]}]},
       {"metadata": {"name": "metrics.k8s.io"},
@@ -44,6 +44,7 @@ TEST(DiscoveryDocumentsTest, ReadsTheAggregatedDocument) {
   EXPECT_TRUE(read.kinds[0].namespaced);
   EXPECT_TRUE(read.kinds[0].HasVerb("patch"));
   EXPECT_FALSE(read.kinds[0].HasVerb("delete"));
+  EXPECT_TRUE(read.kinds[0].has_status);
   EXPECT_THAT(read.stale_groups, ElementsAre("metrics.k8s.io/v1"));
 
   const Discovery discovery(read.kinds, read.stale_groups);
@@ -73,6 +74,10 @@ TEST(DiscoveryDocumentsTest, ReadsTheOldDocuments) {
   ASSERT_THAT(kinds, SizeIs(1));
   EXPECT_EQ(kinds[0].group, "batch");
   EXPECT_EQ(kinds[0].plural, "jobs");
+  EXPECT_TRUE(kinds[0].has_status);
+  EXPECT_FALSE(
+      ReadResourceList("v1", json::parse(R"({"resources": [
+          {"name": "secrets", "kind": "Secret"}]})"))[0].has_status);
   EXPECT_TRUE(kinds[0].namespaced);
 }
 

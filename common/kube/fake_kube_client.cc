@@ -405,8 +405,10 @@ void FakeKubeClient::Discover(Done<std::shared_ptr<const Discovery>> done) {
   Call(request, [this, done = std::move(done)](Fate fate) mutable {
     if (!fate.error.ok()) return done(fate.error);
     const auto same = [](const ServedKind& a, const ServedKind& b) {
-      return std::tie(a.group, a.version, a.kind, a.plural, a.namespaced) ==
-             std::tie(b.group, b.version, b.kind, b.plural, b.namespaced);
+      return std::tie(a.group, a.version, a.kind, a.plural, a.namespaced,
+                      a.has_status) ==
+             std::tie(b.group, b.version, b.kind, b.plural, b.namespaced,
+                      b.has_status);
     };
     if (discovered_ == nullptr ||
         !std::equal(kinds_.begin(), kinds_.end(), discovered_->kinds().begin(),
@@ -488,10 +490,13 @@ void FakeKubeClient::LearnCrd(OwnedObject* crd) {
   if (!versions.is_array()) return;
   RemoveKind(group, TextOr(Member(names, "kind")));
   for (const json& version : versions) {
-    AddKind(MakeServedKind(group, TextOr(Member(version, "name")),
-                           TextOr(Member(names, "kind")),
-                           TextOr(Member(names, "plural")),
-                           TextOr(Member(spec, "scope")) == "Namespaced"));
+    ServedKind kind = MakeServedKind(
+        group, TextOr(Member(version, "name")), TextOr(Member(names, "kind")),
+        TextOr(Member(names, "plural")),
+        TextOr(Member(spec, "scope")) == "Namespaced");
+    kind.has_status =
+        !Member(Member(version, "subresources"), "status").is_null();
+    AddKind(std::move(kind));
   }
   crd->object["status"]["conditions"] = {
       {{"type", "NamesAccepted"}, {"status", "True"}},

@@ -79,11 +79,11 @@ bool MatchesFieldSelector(const json& object, absl::string_view selector) {
         absl::StrSplit(term, absl::MaxSplits('=', 1));
     absl::string_view value = parts.second;
     absl::ConsumePrefix(&value, "=");
-    absl::string_view name = parts.first;
-    absl::ConsumePrefix(&name, "metadata.");
-    if (TextOr(Member(Member(object, "metadata"), name)) != value) {
-      return false;
+    const json* field = &object;
+    for (const absl::string_view name : absl::StrSplit(parts.first, '.')) {
+      field = &Member(*field, name);
     }
+    if (TextOr(*field) != value) return false;
   }
   return true;
 }

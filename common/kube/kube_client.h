@@ -53,6 +53,7 @@ struct ServedKind {
   std::string plural;
   bool namespaced = false;
   std::vector<std::string> verbs;  // "apply" is "patch" here.
+  bool has_status = false;         // A subresource "status".
 
   bool HasVerb(absl::string_view verb) const;
 };

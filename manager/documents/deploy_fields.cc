@@ -243,6 +243,35 @@ void ReadIgnore(FieldReader ignore, DeployOptions& options) {
   ignore.Finish();
 }
 
+// Our own: rules for the health of kinds, in Lua.
+void ReadHealthRules(FieldReader& reader, DeployOptions& options) {
+  constexpr int kMaxRules = 50;
+  constexpr size_t kMaxScript = size_t{32} << 10;
+  for (FieldReader& entry : reader.Objects("healthRules")) {
+    core::v1::HealthRule& rule = *options.add_health_rules();
+    const std::string api_version = entry.String("apiVersion");
+    rule.set_group(entry.String("group"));
+    if (!api_version.empty()) {
+      // "v1" is of the core group.
+      const size_t slash = api_version.find('/');
+      rule.set_group(slash == std::string::npos ? std::string()
+                                                : api_version.substr(0, slash));
+    }
+    rule.set_kind(entry.String("kind"));
+    if (rule.kind().empty()) entry.Error("", "has no kind");
+    rule.set_script(entry.String("script"));
+    if (rule.script().empty()) entry.Error("", "has no script");
+    if (rule.script().size() > kMaxScript) {
+      entry.Error("script", "is over 32 KiB");
+    }
+    entry.Finish();
+  }
+  if (options.health_rules_size() > kMaxRules) {
+    reader.Error("healthRules", absl::StrCat("has more than ", kMaxRules,
+                                             " rules"));
+  }
+}
+
 TriState TriStateOf(const std::optional<bool>& value) {
   if (!value.has_value()) return storage::v1::TRI_STATE_UNSPECIFIED;
   return *value ? storage::v1::TRI_STATE_TRUE : storage::v1::TRI_STATE_FALSE;
@@ -513,6 +542,7 @@ DeployOptions ReadDeployOptions(FieldReader& reader, OptionLines& lines) {
   ReadLabels(reader, "namespaceLabels", *options.mutable_namespace_labels());
   ReadAnnotations(reader, "namespaceAnnotations",
                   *options.mutable_namespace_annotations());
+  ReadHealthRules(reader, options);
   ReadDownstreamResources(reader, options);
   options.set_create_namespace(
       TriStateOf(reader.OptionalBool("createNamespace")));

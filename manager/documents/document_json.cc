@@ -473,6 +473,11 @@ json DeployOptionsToJson(const DeployOptions& options) {
        options.ignore_conditions()) {
     out["ignore"]["conditions"].push_back(PairsToJson(pattern.fields()));
   }
+  for (const core::v1::HealthRule& rule : options.health_rules()) {
+    out["healthRules"].push_back({{"group", rule.group()},
+                                  {"kind", rule.kind()},
+                                  {"script", rule.script()}});
+  }
   Put(out, "namespaceLabels", options.namespace_labels());
   Put(out, "namespaceAnnotations", options.namespace_annotations());
   for (const storage::v1::DownstreamResource& resource :

@@ -120,6 +120,14 @@ TEST_P(FleetYamlErrors, AreSeenWithFileAndLine) {
   EXPECT_EQ(yaml.errors[0].subject(), "GitRepo fleet-default/r");
 }
 
+// A rule whose script is too large.
+const char* LargeScript() {
+  static const auto* const kText = new std::string(
+      absl::StrCat("healthRules:\n- kind: A\n  script: ",
+                   std::string(33000, 'x'), "\n"));
+  return kText->c_str();
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Table, FleetYamlErrors,
     ::testing::Values(
@@ -150,6 +158,9 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"targetCustomizationMode: Every\n",
             "not one of FirstMatch, AllMatches", 1},
         Row{"ignore:\n  conditions: [a]\n", "must be a map of strings", 2},
+        Row{"healthRules:\n- script: x\n", "has no kind", 2},
+        Row{"healthRules:\n- kind: Thing\n", "has no script", 2},
+        Row{LargeScript(), "is over 32 KiB", 3},
         Row{"downstreamResources:\n- {kind: Pod, name: a}\n",
             "not one of Secret, ConfigMap", 2},
         Row{"helm:\n  valuesFrom:\n  - configMapKeyRef: {key: a}\n",
@@ -180,6 +191,10 @@ paused: true
 kustomize: {dir: overlays/dev}
 yaml: {overlays: [a, b]}
 ignore: {conditions: [{type: Active, status: "False"}]}
+healthRules:
+- {apiVersion: x.io/v1alpha1, kind: Thing, script: "return {}"}
+- {group: y.io, kind: Other, script: "return nil"}
+- {apiVersion: v1, kind: Pod, script: "return 1"}
 diff:
   comparePatches:
   - apiVersion: apps/v1
@@ -254,6 +269,11 @@ helm:
   EXPECT_EQ(yaml.lines.kustomize_dir, 4);
   EXPECT_THAT(options.yaml_overlays(), ElementsAre("a", "b"));
   EXPECT_EQ(options.ignore_conditions(0).fields(0).value(), "False");
+  ASSERT_EQ(options.health_rules_size(), 3);
+  EXPECT_EQ(options.health_rules(0).group(), "x.io");
+  EXPECT_EQ(options.health_rules(0).script(), "return {}");
+  EXPECT_EQ(options.health_rules(1).group(), "y.io");
+  EXPECT_EQ(options.health_rules(2).group(), "");
   const core::v1::ComparePatch& patch = options.compare_patches(0);
   EXPECT_EQ(patch.api_version(), "apps/v1");
   EXPECT_EQ(patch.operations(1).value_json(), R"({"c":1})");

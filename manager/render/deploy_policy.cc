@@ -33,6 +33,7 @@ core::v1::DeployPolicy MakeDeployPolicy(const RenderInput& input) {
     *policy.add_depends_on() = dependency;
   }
   *policy.mutable_ignore_conditions() = options.ignore_conditions();
+  *policy.mutable_health_rules() = options.health_rules();
   *policy.mutable_compare_patches() = options.compare_patches();
   policy.set_delete_namespace(options.delete_namespace());
   policy.set_force(options.helm().force() || options.correct_drift_force());

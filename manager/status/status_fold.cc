@@ -139,6 +139,7 @@ core::v1::ResourceCounts KnownCounts(const DeploymentFacts& facts,
     counts.set_wait_applied(said.wait_applied() + said.ready());
     counts.set_ready(0);
     counts.set_not_trackable(0);
+    counts.set_suspended(0);
   }
   return counts;
 }
@@ -257,6 +258,7 @@ void Combine(const core::v1::ResourceCounts& from, core::v1::ResourceCounts& to,
   to.set_not_trackable(f(to.not_trackable(), from.not_trackable()));
   to.set_degraded(f(to.degraded(), from.degraded()));
   to.set_pruning(f(to.pruning(), from.pruning()));
+  to.set_suspended(f(to.suspended(), from.suspended()));
 }
 
 }  // namespace

@@ -61,6 +61,11 @@ bool SameRef(const ValuesRef& a, const ValuesRef& b) {
          a.name() == b.name() && a.key() == b.key();
 }
 
+bool SameHealthRule(const core::v1::HealthRule& a,
+                    const core::v1::HealthRule& b) {
+  return a.group() == b.group() && a.kind() == b.kind();
+}
+
 bool SamePatch(const ComparePatch& a, const ComparePatch& b) {
   return a.api_version() == b.api_version() && a.kind() == b.kind() &&
          a.namespace_() == b.namespace_() && a.name() == b.name();
@@ -128,6 +133,8 @@ DeployOptions MergeOptions(const DeployOptions& base,
   result.mutable_yaml_overlays()->MergeFrom(custom.yaml_overlays());
   MergeByIdentity(custom.compare_patches(), SamePatch,
                   *result.mutable_compare_patches());
+  MergeByIdentity(custom.health_rules(), SameHealthRule,
+                  *result.mutable_health_rules());
   MergeByIdentity(custom.downstream_resources(), SameDownstream,
                   *result.mutable_downstream_resources());
   MergePairs(custom.namespace_labels(), *result.mutable_namespace_labels());

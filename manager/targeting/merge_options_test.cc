@@ -83,6 +83,12 @@ constexpr Row kRows[] = {
      "compare_patches { api_version: 'v1' kind: 'A' name: 'n' }",
      "compare_patches { api_version: 'v1' kind: 'A' json_pointers: '/y' } "
      "compare_patches { api_version: 'v1' kind: 'A' name: 'n' }"},
+    {"health rules by kind",
+     "health_rules { group: 'g' kind: 'A' script: '1' }",
+     "health_rules { group: 'g' kind: 'A' script: '2' } "
+     "health_rules { kind: 'A' script: '3' }",
+     "health_rules { group: 'g' kind: 'A' script: '2' } "
+     "health_rules { kind: 'A' script: '3' }"},
     {"overlays are appended", "yaml_overlays: 'a' yaml_overlays: 'b'",
      "yaml_overlays: 'a'",
      "yaml_overlays: 'a' yaml_overlays: 'b' yaml_overlays: 'a'"},

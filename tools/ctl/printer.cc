@@ -266,6 +266,7 @@ std::string ResourceCountsText(const core::v1::ResourceCounts& c) {
   add(c.wait_applied(), "waiting to be applied");
   add(c.unknown(), "unknown");
   add(c.pruning(), "being deleted");
+  add(c.suspended(), "suspended");
   add(c.not_trackable(), "without a health rule");
   return out;
 }

@@ -33,6 +33,7 @@ HOMES = {
         "manager/stream", "agent/", "agent/connection", "tools/ctl", "e2e",
     ],
     "httplib.h": ["common/http"],
+    "lua5.4/": ["agent/health"],
     "openssl/": [
         "common/blob", "common/crypto", "common/kube", "common/pki",
         "common/rpc",
