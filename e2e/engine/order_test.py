@@ -44,6 +44,7 @@ class HookTest(Case):
                 verbs=AuditLog.WRITES,
             ) if event["verb"] in verbs
             and event["responseStatus"]["code"] < 300
+            and event["objectRef"]["name"] != self.name
         ]
 
     def uid(self, name, kind="Job"):
@@ -136,7 +137,7 @@ class HookTest(Case):
                 job("before", hook="pre-delete"),
                 job("after", hook="post-delete"),
             ),
-        })
+        }, helm={})
         self.follow()
         self.ready()
         mark = self.mark()
