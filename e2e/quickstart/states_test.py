@@ -232,9 +232,6 @@ class StatesTest(unittest.TestCase):
 
         source.put({"settings.yaml": config_map("b")})
         self.wait(source, "Ready", "", {"ready": 1, "desiredReady": 1})
-
-    def walk_on(self, source):
-        """One source, which is Ready, through the other states."""
         source.pause(True)
         source.put({"settings.yaml": config_map("c")})
         self.wait(source, "OutOfSync", "paused: what is newer is held back",
