@@ -212,6 +212,9 @@ class StatesTest(unittest.TestCase):
         ).start()
         self.walk(GitRepo())
 
+    def test_3_helm_op(self):
+        self.walk(HelmOp())
+
     def test_4_a_bundle_without_objects_waits_for_nothing(self):
         source = GitRepo()
         source.put({"nothing.yaml": "# No object.\n"})

@@ -835,6 +835,45 @@ func TestDownloadsAnIndexAnewOnlyWhenItChanged(t *testing.T) {
 	}
 }
 
+// A server tells when a file was written to the second only (RFC 9110, 8.8.2.2).
+func TestAnIndexThatIsWrittenTwiceInOneSecondIsSeen(t *testing.T) {
+	s := newServer(t, false)
+	written := time.Now().UTC().Truncate(time.Second)
+	now, whole := written, 0
+	index := indexOf("web", "1.0.0")
+	s.mux.HandleFunc("/index.yaml", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Last-Modified", written.Format(http.TimeFormat))
+		w.Header().Set("Date", now.Format(http.TimeFormat))
+		if r.Header.Get("If-Modified-Since") == written.Format(http.TimeFormat) {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		whole++
+		w.Write(index)
+	})
+	for _, version := range []string{"1.0.0", "1.1.0"} {
+		s.give("/charts/web-"+version+".tgz", chartArchive("web", version))
+	}
+	f := newFetcher()
+	request := &fetchv1.FetchRequest{Repo: s.URL, Chart: "web"}
+	if _, result, err := getWith(t, f, request); err != nil || result.version != "1.0.0" {
+		t.Fatal(result, err)
+	}
+	index = indexOf("web", "1.0.0", "1.1.0")
+	if _, result, err := getWith(t, f, request); err != nil || result.version != "1.1.0" {
+		t.Fatal(result, err)
+	}
+	now = now.Add(time.Second)
+	for i := 0; i < 3; i++ {
+		if _, result, err := getWith(t, f, request); err != nil || result.version != "1.1.0" {
+			t.Fatal(result, err)
+		}
+	}
+	if whole != 3 {
+		t.Errorf("%d downloads", whole)
+	}
+}
+
 func TestReadsEveryFormOfAnIndex(t *testing.T) {
 	want := []indexEntry{{Version: "1.0.0", URLs: []string{"a.tgz"}, Digest: "00"}}
 	for _, text := range []string{

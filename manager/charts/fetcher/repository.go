@@ -196,11 +196,29 @@ func (d *download) index(u *url.URL) ([]byte, error) {
 	if reply.status != http.StatusOK {
 		return nil, reply.problem()
 	}
-	d.indexes.put(&cachedIndex{
-		key: key, body: reply.body,
-		etag: reply.header.Get("ETag"), modified: reply.header.Get("Last-Modified"),
-	})
+	if isSettled(reply.header) {
+		d.indexes.put(&cachedIndex{
+			key: key, body: reply.body,
+			etag: reply.header.Get("ETag"), modified: reply.header.Get("Last-Modified"),
+		})
+	}
 	return reply.body, nil
+}
+
+// isSettled says whether a later change will have other validators: times are
+// told to the second, and many servers make the tag of the time (RFC 9110,
+// 8.8.2.2). Without a time the tag has to do.
+func isSettled(header http.Header) bool {
+	text := header.Get("Last-Modified")
+	if text == "" {
+		return true
+	}
+	modified, err := http.ParseTime(text)
+	if err != nil {
+		return false
+	}
+	date, err := http.ParseTime(header.Get("Date"))
+	return err == nil && modified.Before(date)
 }
 
 // parseIndex gives one chart's entries. An index may have hundreds of charts
