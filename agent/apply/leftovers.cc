@@ -58,6 +58,8 @@ struct Search {
   LeftoversDone done;
   std::vector<KindName> kinds;
   size_t next = 0;
+  // A kind that is not served is no proof that there are no objects of it.
+  bool must_be_served = false;
   std::vector<std::string> names;
   size_t count = 0;
 };
@@ -78,10 +80,19 @@ void Go(const std::shared_ptr<Search>& search) {
   request.ns = search->ns;
   search->client.List(
       std::move(request), [search, kind](absl::StatusOr<ListResult> found) {
+        const bool missing =
+            !found.ok() &&
+            (absl::IsNotFound(found.status()) ||
+             MissingWhat(found.status()) != KubeError::Missing::kNothing);
+        if (missing && search->must_be_served) {
+          search->done(absl::FailedPreconditionError(absl::StrCat(
+              "the API server does not serve ", kind.kind,
+              ", so its objects cannot be seen, and they would go with it: "
+              "serve a version of it, or delete it yourself")));
+          return;
+        }
         // A kind that is gone meanwhile has no objects.
-        if (!found.ok() &&
-            MissingWhat(found.status()) == KubeError::Missing::kNothing &&
-            !absl::IsNotFound(found.status())) {
+        if (!found.ok() && !missing) {
           search->done(absl::Status(
               found.status().code(),
               absl::StrCat("cannot see whether there is still a ", kind.kind,
@@ -150,14 +161,17 @@ void SearchKind(KubeClient& client, const ResourceKey& key,
                  return;
                }
                const absl::StatusOr<json> parsed = ParseKubeJson(crd->json);
-               const json none;
-               const json& spec =
-                   Member(parsed.ok() ? *parsed : none, "spec");
+               if (!parsed.ok()) {
+                 done(parsed.status());
+                 return;
+               }
+               const json& spec = Member(*parsed, "spec");
                KindName kind;
                kind.group = TextOr(Member(spec, "group"));
                kind.kind = TextOr(Member(Member(spec, "names"), "kind"));
                auto search =
                    std::make_shared<Search>(client, "", std::move(done));
+               search->must_be_served = true;
                search->kinds.push_back(std::move(kind));
                // What it brings must be known to be looked for.
                client.Discover(

@@ -186,6 +186,18 @@ TEST_F(PruneRunTest, AKindGoesOnlyWhenNoObjectOfItIsLeft) {
   EXPECT_FALSE(Exists(Crd())) << ProblemsOf("b");
 }
 
+TEST_F(PruneRunTest, AKindThatIsNotServedCannotBeSeenToBeEmpty) {
+  Assign(1, {Crd(), ConfigMap("a")});
+  ASSERT_THAT(kube_.CreateAs("x", Toy("theirs")), IsOk());
+  kube_.RemoveKind("example.org", "Toy");
+  Assign(2, {ConfigMap("a")});
+
+  EXPECT_TRUE(Exists(Crd()));
+  EXPECT_NE(ProblemsOf("b").find("its objects cannot be seen"),
+            std::string::npos)
+      << ProblemsOf("b");
+}
+
 TEST_F(PruneRunTest, WithoutTheWholePictureNothingGoes) {
   const json ns = Object("v1", "Namespace", "", "shop");
   Assign(1, {ns, ConfigMap("a")});
