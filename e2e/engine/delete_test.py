@@ -4,7 +4,9 @@
 import unittest
 
 from e2e.options.case import Case
-from e2e.story.documents import config_map, deployment, namespace, text
+from e2e.story.documents import (
+    config_map, deployment, namespace, text, toy_crd,
+)
 from e2e.story.scene import Scene
 from e2e.testing import junit
 from e2e.testing.processes import wait_until
@@ -19,26 +21,6 @@ def claim(name, **annotations):
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "1Gi"}},
-        },
-    }
-
-
-def crd():
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"toys.{GROUP}"},
-        "spec": {
-            "group": GROUP, "scope": "Namespaced",
-            "names": {"kind": "Toy", "plural": "toys", "singular": "toy",
-                      "listKind": "ToyList"},
-            "versions": [{
-                "name": "v1", "served": True, "storage": True,
-                "schema": {"openAPIV3Schema": {
-                    "type": "object",
-                    "x-kubernetes-preserve-unknown-fields": True,
-                }},
-            }],
         },
     }
 
@@ -147,7 +129,7 @@ class DeleteTest(Case):
 
     def test_a_kind_with_objects_of_others_stays(self):
         self.commit({
-            "crd.yaml": text(crd()), "toy.yaml": text(toy("ours")),
+            "crd.yaml": text(toy_crd(GROUP)), "toy.yaml": text(toy("ours")),
             "x.yaml": text(config_map("x")),
         }, deleteCRDResources=True, defaultNamespace=self.name)
         self.follow()

@@ -16,7 +16,9 @@ from e2e.cluster.faults import ChangedWrites, RefusedWrites
 from e2e.cluster.kube_client import ApiError
 from e2e.engine.proxied import CANARY, ProxiedCase, ProxiedScene
 from e2e.options.case import RBAC
-from e2e.story.documents import config_map, deployment, text
+from e2e.story.documents import (
+    config_map, deployment, text, toy_crd,
+)
 from e2e.testing import junit
 from e2e.testing.processes import wait_until
 
@@ -37,26 +39,6 @@ def status(code, reason, message, **details):
         "code": code, "reason": reason, "message": message,
         "details": details,
     })
-
-
-def crd():
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"toys.{GROUP}"},
-        "spec": {
-            "group": GROUP, "scope": "Namespaced",
-            "names": {"kind": "Toy", "plural": "toys", "singular": "toy",
-                      "listKind": "ToyList"},
-            "versions": [{
-                "name": "v1", "served": True, "storage": True,
-                "schema": {"openAPIV3Schema": {
-                    "type": "object",
-                    "x-kubernetes-preserve-unknown-fields": True,
-                }},
-            }],
-        },
-    }
 
 
 TOY = {
@@ -361,7 +343,7 @@ class FaultsTest(ProxiedCase):
     # The cluster's own.
 
     def test_a_kind_that_is_removed_under_its_objects(self):
-        self.dev.apply(crd())
+        self.dev.apply(toy_crd(GROUP))
         self.addCleanup(self.remove, "CustomResourceDefinition",
                         f"toys.{GROUP}")
         self.commit({"toy.yaml": text(TOY, config_map("x"))},
@@ -372,7 +354,7 @@ class FaultsTest(ProxiedCase):
         self.dev.delete("CustomResourceDefinition", f"toys.{GROUP}")
         self.wait_troubled()
 
-        self.dev.apply(crd())
+        self.dev.apply(toy_crd(GROUP))
         self.ready()
         self.assertEqual(
             self.dev.get("Toy", "bear", self.name, f"{GROUP}/v1")["spec"],

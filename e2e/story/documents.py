@@ -106,3 +106,24 @@ def deployment(name, replicas=1, labels=None, namespace=None, **spec):
             **spec,
         },
     }
+
+
+def toy_crd(group):
+    """Makes the kind Toy of `group`, which takes any field."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"toys.{group}"},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": "Toy", "plural": "toys", "singular": "toy",
+                      "listKind": "ToyList"},
+            "versions": [{
+                "name": "v1", "served": True, "storage": True,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object",
+                    "x-kubernetes-preserve-unknown-fields": True,
+                }},
+            }],
+        },
+    }
