@@ -92,8 +92,15 @@ absl::Status MakePrivateFolder(const std::string& path) {
     if (!part.empty() && mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
       return Failed("make folder", part);
     }
-    if (end == std::string::npos) return absl::OkStatus();
+    if (end == std::string::npos) break;
   }
+  struct stat found = {};
+  if (stat(path.c_str(), &found) != 0) return Failed("look at", path);
+  if (!S_ISDIR(found.st_mode)) errno = ENOTDIR;
+  if (!S_ISDIR(found.st_mode) || access(path.c_str(), W_OK | X_OK) != 0) {
+    return Failed("write into", path);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace flotilla

@@ -22,7 +22,8 @@ absl::StatusOr<std::string> ReadPrivateFile(const std::string& path);
 absl::Status WritePrivateFile(const std::string& path,
                               absl::string_view bytes);
 
-// Makes the folder (mode 0700) and those above it where they are missing.
+// Makes the folder (mode 0700) and those above it where they are missing. An
+// error when it is no folder or cannot be written to.
 absl::Status MakePrivateFolder(const std::string& path);
 
 }  // namespace flotilla

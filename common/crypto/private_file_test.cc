@@ -52,5 +52,16 @@ TEST(PrivateFolder, IsMadeWithThoseAboveIt) {
   EXPECT_THAT(WritePrivateFile(path + "/f", "x"), IsOk());
 }
 
+TEST(PrivateFolder, IsNoFile) {
+  const std::string path = InTestFolder("file");
+  ASSERT_THAT(WritePrivateFile(path, "x"), IsOk());
+
+  const absl::Status made = MakePrivateFolder(path);
+
+  EXPECT_FALSE(made.ok());
+  EXPECT_THAT(made.message(), HasSubstr(path));
+  EXPECT_THAT(ReadPrivateFile(path), IsOkAndHolds("x"));
+}
+
 }  // namespace
 }  // namespace flotilla
