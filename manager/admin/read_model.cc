@@ -945,6 +945,11 @@ admin::v1::HelmOp ReadModel::FoldHelmOp(const storage::v1::Document& document,
     // What runs is not what is asked for.
     out.set_state("Pending");
     out.set_message("the chart of the changed HelmOp has not been found yet");
+  } else if (const auto* build = BuildOf(subject);
+             build == nullptr ||
+             build->document_generation() < document.generation()) {
+    out.set_state("Pending");
+    out.set_message("the bundle of the chart is being built");
   } else if (tally.empty()) {
     out.set_state("NotReady");
     out.set_message(absl::StrCat("0 clusters match the targets",

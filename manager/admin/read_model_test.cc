@@ -266,6 +266,11 @@ TEST_F(ReadModelTest, AHelmOpIsNotReadyForWhatItWantedBefore) {
   head.set_helm_op("chart");
   Put(kBundleFamily, BundleHeadKey("b"), head);
   Deploy(core::v1::PHASE_HEALTHY);
+  EXPECT_EQ(model_->HelmOps("", "")[0].state(), "Pending");
+  storage::v1::BundleBuild build;
+  build.set_document_generation(1);
+  Put(kBundleFamily, BundleBuildKey("w", BundleBuildName("HelmOp", "chart")),
+      build);
   EXPECT_EQ(model_->HelmOps("", "")[0].state(), "Ready");
 
   op.set_generation(2);

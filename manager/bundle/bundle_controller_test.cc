@@ -410,6 +410,10 @@ TEST_F(BundleControllerTest, MakesABundleOfAHelmOp) {
   ASSERT_THAT(Heads(), SizeIs(1));
   const BundleHead first = Heads()["op"];
   EXPECT_EQ(first.helm_op(), "op");
+  // Told apart from what was built for an earlier generation.
+  const std::string build = BundleBuildName("HelmOp", "op");
+  EXPECT_EQ(LastBuild(build).name(), build);
+  EXPECT_EQ(LastBuild(build).document_generation(), HelmOp().generation());
   EXPECT_EQ(Revision("op").charts(0).resolved_version(), "1.0.0");
 
   // A look-up that fails changes nothing.
@@ -424,6 +428,7 @@ TEST_F(BundleControllerTest, MakesABundleOfAHelmOp) {
   gone.mutable_delete_time()->set_seconds(1);
   Put(gone);
   EXPECT_THAT(Heads(), IsEmpty());
+  EXPECT_EQ(LastBuild(build).name(), "");
 }
 
 TEST_F(BundleControllerTest, ShowsWhatAHelmOpHasWrong) {

@@ -133,7 +133,8 @@ void BundlePlan::PutBuild(const Document& document,
                           const std::vector<Problem>& warnings) {
   const std::string key = BuildRecordKey(document);
   const BundleBuild* last = bundles_.FindBuild(key);
-  if (document.kind() != kGitRepoKind && errors.empty() && warnings.empty()) {
+  // A Bundle document is built as soon as it is read.
+  if (document.kind() == kBundleKind && errors.empty() && warnings.empty()) {
     if (last != nullptr) ops_.push_back(Op::Delete(key));
     return;
   }
